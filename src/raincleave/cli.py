@@ -1,0 +1,94 @@
+"""The command ``raincleave``: a table of subcommands, each imported only when it is called.
+
+Every subcommand is one function in `raincleave.commands`; jsonargparse turns its typed signature
+and docstring into options. The function returns the exit code, or None for 0.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from raincleave import __version__
+from raincleave.errors import RaincleaveError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "derain": ("raincleave.commands.derain:derain", "remove rain from pictures"),
+    "models": ("raincleave.commands.models:models", "list the named checkpoints"),
+    "evaluate": ("raincleave.commands.evaluate:evaluate", "score checkpoints on a dataset"),
+    "check-data": ("raincleave.commands.check_data:check_data", "say what a dataset folder holds"),
+    "synthesize": ("raincleave.commands.synthesize:synthesize", "make a rainy dataset"),
+}
+# Lightning's own subcommands parse their arguments themselves.
+LIGHTNING = {
+    "fit": "train or fine-tune a model",
+    "validate": "score a model on validation pairs",
+    "test": "score a model on test pairs",
+    "predict": "derain a dataset, over several devices if asked",
+}
+
+
+def usage() -> str:
+    """The text of ``raincleave --help``."""
+    rows = {name: text for name, (_, text) in COMMANDS.items()} | LIGHTNING
+    width = max(map(len, rows))
+    lines = [f"  {name:<{width}}  {text}" for name, text in rows.items()]
+    return "\n".join(
+        [
+            "usage: raincleave COMMAND ...",
+            "",
+            "Removes rain from single images.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "options:",
+            "  -h, --help     this text; after a command, its options",
+            "  --version      the installed version",
+        ]
+    )
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; a user's mistake is printed, not raised."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"raincleave {__version__}")
+        return 0
+    name, *rest = argv
+    try:
+        if name in COMMANDS:
+            return _run_function(name, rest)
+        if name in LIGHTNING:
+            main_lightning = import_module("raincleave.commands.lightning").main
+            main_lightning([name, *rest])
+            return 0
+    except RaincleaveError as error:
+        print(f"raincleave: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("raincleave: interrupted", file=sys.stderr)
+        return 130
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*COMMANDS, *LIGHTNING], n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; `raincleave --help` lists them."
+    print(f"raincleave: there is no command {name!r}{hint}", file=sys.stderr)
+    return 2
+
+
+def _run_function(name: str, argv: Sequence[str]) -> int:
+    from jsonargparse import ArgumentParser
+
+    target, text = COMMANDS[name]
+    module, _, attribute = target.partition(":")
+    function = getattr(import_module(module), attribute)
+    parser = ArgumentParser(prog=f"raincleave {name}", description=text)
+    parser.add_function_arguments(function, as_positional=True)
+    return function(**parser.parse_args(list(argv)).as_dict()) or 0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Rainy pairs: rendering, reading, checking and feeding them. Knows no model."""

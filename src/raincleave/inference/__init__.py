@@ -1,0 +1,1 @@
+"""From any picture to tensors and back. Knows no Lightning."""
