@@ -1,0 +1,343 @@
+"""Datasets of clean images and of rainy-clean pairs: cached, cropped, turned, scaled to [0, 1].
+
+Every random choice of an item follows from ``(seed, epoch, index)`` alone, so that the number of
+workers, the order of reading and a resumed run change nothing. `EpochSampler` hands the epoch over.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from raincleave.errors import DataError
+
+Half: TypeAlias = Literal["whole", "left", "right"]
+Key: TypeAlias = int | tuple[int, int]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Picture(NamedTuple):
+    """An image, or one half of a side-by-side image, on disk."""
+
+    path: Path
+    half: Half = "whole"
+
+
+class Pair(NamedTuple):
+    """A rainy image and its clean partner.
+
+    Attributes:
+        name: unique within the dataset; the name of derained files.
+        rainy: the rainy image.
+        clean: the ground truth.
+        scene: pairs that show the same scene share it; a split never divides a scene.
+    """
+
+    name: str
+    rainy: Picture
+    clean: Picture
+    scene: str
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in ``folder``, sorted; hidden files are left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _half_box(width: int, height: int, half: Half) -> tuple[int, int, int, int]:
+    middle = width // 2
+    left, right = {"whole": (0, width), "left": (0, middle), "right": (width - middle, width)}[half]
+    return left, 0, right, height
+
+
+def read_size(picture: Picture) -> tuple[int, int]:
+    """Height and width in pixels, from the file's header alone.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    try:
+        with Image.open(picture.path) as image:
+            width, height = image.size
+            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 lie on their side
+                width, height = height, width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
+    left, _, right, _ = _half_box(width, height, picture.half)
+    return height, right - left
+
+
+def read_image(picture: Picture) -> Tensor:
+    """Read an image as RGB, upright.
+
+    Returns:
+        (3, H, W), uint8.
+
+    Raises:
+        DataError: the file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(picture.path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # PIL clips 16-bit grey to 255 instead of scaling it
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            image = image.convert("RGB")
+            if picture.half != "whole":
+                image = image.crop(_half_box(*image.size, picture.half))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def read_pair(pair: Pair) -> dict[str, Tensor]:
+    """Read both images of a pair.
+
+    Returns:
+        ``rainy`` and ``clean``, (3, H, W), uint8.
+
+    Raises:
+        DataError: a file cannot be read, or the sizes differ.
+    """
+    rainy, clean = read_image(pair.rainy), read_image(pair.clean)
+    _check_sizes(pair, tuple(rainy.shape[1:]), tuple(clean.shape[1:]))
+    return {"rainy": rainy, "clean": clean}
+
+
+def read_pair_size(pair: Pair) -> tuple[int, int]:
+    """Height and width of a pair, from the headers alone; raises as `read_pair` does."""
+    size = read_size(pair.clean)
+    _check_sizes(pair, read_size(pair.rainy), size)
+    return size
+
+
+def _check_sizes(pair: Pair, rainy: tuple[int, ...], clean: tuple[int, ...]) -> None:
+    if rainy != clean:
+        raise DataError(
+            f"{pair.rainy.path} is {rainy[1]}x{rainy[0]} pixels but its clean partner "
+            f"{pair.clean.path} is {clean[1]}x{clean[0]}; crop one or leave the pair out."
+        )
+
+
+def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """``[function(item) for item in items]`` on threads: decoding releases the interpreter lock."""
+    with ThreadPoolExecutor(max_workers=min(8, cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+class Window(NamedTuple):
+    """Where a patch is cut and how it is turned; the same for both images of a pair."""
+
+    top: int
+    left: int
+    size: int
+    flip: bool = False
+    turns: int = 0
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The patch of ``image``, (C, H, W) -> (C, size, size), mirrored, then turned."""
+        rows = slice(self.top, self.top + self.size)
+        patch = image[:, rows, self.left : self.left + self.size]
+        if self.flip:
+            patch = patch.flip(-1)
+        return torch.rot90(patch, self.turns, (1, 2)) if self.turns else patch
+
+
+class ImagePatches(Dataset[dict[str, Any]]):
+    """What `CleanImages` and `RainPairs` share: caching, cutting and scaling.
+
+    Three ways to cut: whole images (no ``patch_size``); random crops (``patch_size``); every patch
+    of a fixed grid (``patch_size`` and ``stride``), as the papers cut theirs, borders dropped.
+    An item is indexed by its number, or by ``(epoch, number)`` for other crops in other epochs.
+
+    Args:
+        patch_size: side of the square patches in pixels; whole images if None.
+        stride: step of the grid in pixels; random crops if None.
+        patches_per_epoch: length of the dataset when crops are random; by default one per image.
+        augment: mirror and turn patches by quarters at random; whole images stay as they are.
+        cache: keep all images in RAM as uint8, 3 bytes a pixel; None keeps up to 2 GiB.
+        seed: of crops, flips and turns.
+
+    Raises:
+        DataError: an image is smaller than the patch.
+    """
+
+    CACHE_LIMIT = 2 * 1024**3
+
+    def __init__(
+        self,
+        *,
+        patch_size: int | None = None,
+        stride: int | None = None,
+        patches_per_epoch: int | None = None,
+        augment: bool = False,
+        cache: bool | None = False,
+        seed: int = 0,
+    ) -> None:
+        self.patch_size, self.augment, self.seed = patch_size, augment, seed
+        count = self._image_count()
+        self.patches_per_epoch = patches_per_epoch or count
+        self._cached: list[dict[str, Tensor]] | None = None
+        self._grid: list[tuple[int, Window]] | None = None
+        if patch_size is not None or cache is None:
+            sizes = parallel(self._size, range(count))
+            if patch_size is not None:
+                self._check_patch(sizes, patch_size)
+            if patch_size is not None and stride is not None:
+                self._grid = self._lay_grid(sizes, patch_size, stride)
+            if cache is None:
+                cache = self._images_an_item * 3 * sum(h * w for h, w in sizes) <= self.CACHE_LIMIT
+        if cache:  # before workers are forked, so that all of them share one copy
+            self._cached = parallel(self._read, range(count))
+
+    _images_an_item = 1
+
+    def _image_count(self) -> int:
+        raise NotImplementedError
+
+    def _size(self, number: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _read(self, number: int) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _name(self, number: int) -> str:
+        raise NotImplementedError
+
+    def _check_patch(self, sizes: Sequence[tuple[int, int]], patch_size: int) -> None:
+        if patch_size < 1:
+            raise DataError(f"patch_size is {patch_size}; it must be at least 1 pixel.")
+        number = min(range(len(sizes)), key=lambda i: min(sizes[i]))
+        height, width = sizes[number]
+        if min(height, width) < patch_size:
+            raise DataError(
+                f"patch_size is {patch_size}, but the image {self._name(number)} is only "
+                f"{width}x{height} pixels; choose a smaller patch or leave the image out."
+            )
+
+    @staticmethod
+    def _lay_grid(
+        sizes: Sequence[tuple[int, int]], patch: int, stride: int
+    ) -> list[tuple[int, Window]]:
+        if stride < 1:
+            raise DataError(f"stride is {stride}; it must be at least 1 pixel.")
+        return [
+            (number, Window(top, left, patch))
+            for number, (height, width) in enumerate(sizes)
+            for top in range(0, height - patch + 1, stride)
+            for left in range(0, width - patch + 1, stride)
+        ]
+
+    def __len__(self) -> int:
+        if self.patch_size is None:
+            return self._image_count()
+        return self.patches_per_epoch if self._grid is None else len(self._grid)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        serial = epoch * len(self) + index
+        rng = random.Random(f"{self.seed}/{serial}")
+        number, window = index, None
+        if self._grid is not None:
+            number, window = self._grid[index]
+        elif self.patch_size is not None:
+            number = serial % self._image_count()
+        images = self._cached[number] if self._cached is not None else self._read(number)
+        if self.patch_size is not None:
+            window = self._turned(rng, window or self._random_window(rng, images))
+            images = {role: window.cut(image) for role, image in images.items()}
+        scaled = {role: image.float().div_(255) for role, image in images.items()}
+        return {**scaled, "name": self._name(number), "serial": serial}
+
+    def _random_window(self, rng: random.Random, images: dict[str, Tensor]) -> Window:
+        height, width = next(iter(images.values())).shape[1:]
+        size = self.patch_size or min(height, width)
+        return Window(rng.randint(0, height - size), rng.randint(0, width - size), size)
+
+    def _turned(self, rng: random.Random, window: Window) -> Window:
+        if not self.augment:
+            return window
+        return window._replace(flip=rng.random() < 0.5, turns=rng.randrange(4))
+
+
+class CleanImages(ImagePatches):
+    """Clean photos, to be rained on by the renderer.
+
+    An item is ``{"clean": (3, H, W) float32 in [0, 1], "name": str, "serial": int}``; ``serial``
+    tells items of different epochs apart, and seeds their rain.
+
+    Args:
+        images: the image files, see `image_files`.
+        **options: `ImagePatches`' arguments.
+    """
+
+    def __init__(self, images: Sequence[Path], **options: Any) -> None:
+        self.images = list(images)
+        super().__init__(**options)
+
+    def _image_count(self) -> int:
+        return len(self.images)
+
+    def _size(self, number: int) -> tuple[int, int]:
+        return read_size(Picture(self.images[number]))
+
+    def _read(self, number: int) -> dict[str, Tensor]:
+        return {"clean": read_image(Picture(self.images[number]))}
+
+    def _name(self, number: int) -> str:
+        return self.images[number].stem
+
+
+class RainPairs(ImagePatches):
+    """Rainy-clean pairs, read when asked for.
+
+    An item is ``{"rainy": (3, H, W), "clean": (3, H, W), "name": str, "serial": int}``, float32 in
+    [0, 1]; both images are cut, mirrored and turned alike.
+
+    Args:
+        pairs: see `raincleave.data.layouts.find_pairs`.
+        **options: `ImagePatches`' arguments.
+    """
+
+    _images_an_item = 2
+
+    def __init__(self, pairs: Sequence[Pair], **options: Any) -> None:
+        self.pairs = list(pairs)
+        super().__init__(**options)
+
+    def _image_count(self) -> int:
+        return len(self.pairs)
+
+    def _size(self, number: int) -> tuple[int, int]:
+        return read_pair_size(self.pairs[number])
+
+    def _read(self, number: int) -> dict[str, Tensor]:
+        return read_pair(self.pairs[number])
+
+    def _name(self, number: int) -> str:
+        return self.pairs[number].name
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """Shuffles by ``(seed, epoch)`` and hands out ``(epoch, index)`` keys, each rank its share.
+
+    Lightning calls ``set_epoch`` before each epoch and leaves a `DistributedSampler` in place.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in super().__iter__():
+            yield self.epoch, index
