@@ -1,0 +1,108 @@
+"""Pictures from files and into files: decoded whole, written whole, metadata kept."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from raincleave.errors import ImageError
+
+
+def read(path: str | os.PathLike[str]) -> Image.Image:
+    """Open an image file and decode it whole, so that a truncated file is found out here.
+
+    Raises:
+        ImageError: the file is missing, empty, truncated, too large or no image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not an image" if path.is_dir() else "does not exist"
+        raise ImageError(f"{path} {what}; give the path of a picture.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); copy or download it again.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at half the size it refuses; big photos are no mistake here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except Exception as error:  # Pillow's readers raise whatever they trip over.
+        raise _unreadable(str(path), error) from error
+    return decode(image, str(path))
+
+
+def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a Pillow image whole or not at all, in the format that the suffix names.
+
+    The EXIF tags and resolution of a JPEG, PNG, WebP, AVIF or TIFF and every ICC profile are kept.
+    What loses quality is written with little loss (quality 95, full colour resolution), TIFF with
+    the lossless compression it was read with.
+
+    Args:
+        image: what `to_tensor`'s way back gave for a path or a Pillow image.
+        path: where to write; its folder must exist. A file already there is replaced.
+
+    Raises:
+        ImageError: the suffix is unknown, the format cannot hold the image's mode, or the disk
+            refuses.
+    """
+    path = Path(path)
+    kind = Image.registered_extensions().get(path.suffix.lower(), "")
+    if kind not in Image.SAVE:
+        raise ImageError(
+            f"{path} cannot be written: {path.suffix or 'no suffix'} names no image format; "
+            "use .png, .jpg, .webp or .tif."
+        )
+    # Hidden, so that nobody takes it for a picture, and in the same folder, so that it can be moved
+    # in one step.
+    partial_file = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        image.save(partial_file, format=kind, **_save_options(image, kind))
+        partial_file.replace(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"{path} cannot be written: {_reason(error)}.") from error
+    finally:
+        partial_file.unlink(missing_ok=True)
+
+
+def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
+    options = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
+    if kind in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF") and image.info.get("exif"):
+        options["exif"] = image.info["exif"]
+    if kind in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = 95
+    if kind == "JPEG":
+        options["subsampling"] = 0
+    if kind == "AVIF":
+        options["subsampling"] = "4:4:4"
+    lossless = ("tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "zstd")
+    if kind == "TIFF" and image.info.get("compression", "raw") not in lossless:
+        options["compression"] = "raw"
+    return options
+
+
+def decode(image: Image.Image, name: str) -> Image.Image:
+    """The image itself, after Pillow has read all of its pixels."""
+    try:
+        image.load()
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".") or type(error).__name__
+
+
+def _unreadable(name: str, error: Exception) -> ImageError:
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{name} is not an image that Pillow can read.")
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(
+            f"{name} has more pixels than Pillow opens unasked; if you trust it, "
+            "raise PIL.Image.MAX_IMAGE_PIXELS."
+        )
+    if isinstance(error, OSError) and error.errno:
+        return ImageError(f"{name} cannot be read: {_reason(error)}.")
+    return ImageError(f"{name} cannot be read, it is truncated or damaged: {_reason(error)}.")
