@@ -1,0 +1,103 @@
+"""What the papers minimise: negative SSIM, MSE, MSE + log(1/SSIM), and their sum over stages."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(estimates (B, C, H, W), truth (B, C, H, W)) → (B,), one value an image."""
+
+
+@lru_cache(maxsize=32)
+def _window(size: int, device: torch.device) -> Tensor:
+    """(size, size) banded matrix: multiplying with it is the 1-D Gaussian of 11 taps, zero-padded.
+
+    Two small matrix products are the separable window; they run several times faster, forward and
+    backward, than depthwise convolutions do on a CPU.
+    """
+    offset = torch.arange(size, dtype=torch.float64)
+    distance = offset[:, None] - offset
+    taps = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    total = torch.exp(-(taps**2) / (2 * _SIGMA**2)).sum()
+    band = torch.exp(-(distance**2) / (2 * _SIGMA**2)) / total
+    return band.where(distance.abs() <= _RADIUS, 0).float().to(device)
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity as a training loss uses it: differentiable, float32, zero-padded.
+
+    11×11 Gaussian window, σ = 1.5, K = (0.01, 0.03), range 1. To report results use
+    `raincleave.metrics`, which follows the papers' evaluation scripts instead.
+
+    Args:
+        x: estimate, (B, C, H, W), about [0, 1].
+        y: truth, the same shape.
+
+    Returns:
+        (B,), mean over channels and pixels, at most 1.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = x.float().contiguous(), y.float().contiguous()
+        rows, columns = (_window(n, x.device) for n in x.shape[-2:])
+        moments = rows @ torch.stack((x, y, x * x, y * y, x * y)) @ columns
+        mx, my, mxx, myy, mxy = moments.unbind()
+        mx2, my2, mxmy = mx * mx, my * my, mx * my
+        c1, c2 = _K1**2, _K2**2
+        numerator = (2 * mxmy + c1) * (2 * (mxy - mxmy) + c2)
+        denominator = (mx2 + my2 + c1) * ((mxx - mx2) + (myy - my2) + c2)
+        return (numerator / denominator).mean((1, 2, 3))
+
+
+def negative_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """``−SSIM(x, y)`` (DRN, eq. 3; BRN, section III-C; RRANet, eq. 1); (B,), at least −1."""
+    return -ssim(x, y)
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error (BRN, Table I); (B,), in squared image units."""
+    return (x.float() - y.float()).square().mean((1, 2, 3))
+
+
+def mse_log_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """``MSE + log(1 / (SSIM + 1e-4))`` (ResGuideNet, section 3.3); (B,).
+
+    A negative SSIM, as an untrained network can have, is taken as 0 so that the log exists.
+    """
+    return mse(x, y) - torch.log(ssim(x, y).clamp(min=0) + 1e-4)
+
+
+def ssim_l1(x: Tensor, y: Tensor) -> Tensor:
+    """``−SSIM + |x − y|``, not from the papers; (B,).
+
+    SSIM alone barely sees a wrong brightness of a smooth region, which PSNR punishes most.
+    """
+    return -ssim(x, y) + (x.float() - y.float()).abs().mean((1, 2, 3))
+
+
+LOSSES: dict[str, Loss] = {
+    "ssim": negative_ssim,
+    "mse": mse,
+    "mse_log_ssim": mse_log_ssim,
+    "ssim_l1": ssim_l1,
+}
+
+
+def stage_losses(loss: Loss, estimates: Sequence[Tensor], truth: Tensor) -> Tensor:
+    """The loss of every stage in one call.
+
+    Args:
+        loss: one of `LOSSES`.
+        estimates: the stages' images, each (B, C, H, W).
+        truth: (B, C, H, W).
+
+    Returns:
+        (T,), mean over the batch.
+    """
+    stages = torch.cat([estimate.float() for estimate in estimates])
+    return (
+        loss(stages, truth.float().repeat(len(estimates), 1, 1, 1)).view(len(estimates), -1).mean(1)
+    )

@@ -1,0 +1,213 @@
+"""The one model API: a derainer is a generator of stages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from raincleave.errors import ConfigError, ImageError
+from raincleave.inference.images import Image, to_tensor
+from raincleave.losses import LOSSES, stage_losses
+from raincleave.metrics import DerainPSNR, DerainSSIM
+
+Supervision = Literal["single", "recursive"]
+LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1"]
+Batch = dict[str, Any]
+"""``{"rainy": (B, 3, H, W), "clean": (B, 3, H, W), "name": list[str]}``, float32 RGB in [0, 1]."""
+R = TypeVar("R")
+
+
+class Stage(NamedTuple):
+    """What one stage of a network estimates."""
+
+    background: Tensor
+    """The derained image, (B, 3, H, W), about [0, 1]; not clamped."""
+    rain: Tensor | None = None
+    """The rain layer, (B, 3, H, W), where the network estimates it."""
+
+
+class Derainer(LightningModule):
+    """Base of every network here. An architecture writes ``__init__`` and ``unroll``, nothing else.
+
+    Images are RGB in [0, 1]. A model's configuration is its constructor's arguments, JSON scalars
+    or lists, kept in ``hparams`` and written into every file of weights.
+
+    Args:
+        supervision: which stages the loss sees: ``"single"``, the last one, or ``"recursive"``, all
+            with the family's published weights. None is what the paper settled on.
+        loss: ``"ssim"`` (negative SSIM), ``"mse"``, ``"mse_log_ssim"`` or ``"ssim_l1"``. None is the
+            paper's.
+        checkpoint_stages: recompute each stage in the backward pass instead of keeping its
+            activations, so that training memory grows with one stage, not with their number.
+    """
+
+    size_multiple: ClassVar[int] = 1
+    """Height and width the network works in are multiples of this; it pads and crops by itself."""
+    published_supervision: ClassVar[Supervision] = "single"
+    published_loss: ClassVar[LossName] = "ssim"
+    published_decay: ClassVar[float] = 0.2
+    """What the papers multiply the learning rate with at 30, 50 and 80 % of the training."""
+
+    def __init__(
+        self,
+        supervision: Supervision | None = None,
+        loss: LossName | None = None,
+        checkpoint_stages: bool = False,
+    ) -> None:
+        super().__init__()
+        self.supervision = supervision or self.published_supervision
+        self.loss_name = loss or self.published_loss
+        if self.loss_name not in LOSSES:
+            raise ConfigError(f"there is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+        self.checkpoint_stages = checkpoint_stages
+        self.val_psnr, self.val_ssim = DerainPSNR(), DerainSSIM()
+
+    # Inference
+
+    def unroll(self, rainy: Tensor) -> Iterator[Stage]:
+        """Yield the stages one after the other; whoever drains it keeps what they need.
+
+        Args:
+            rainy: (B, 3, H, W), RGB in [0, 1], any height and width.
+        """
+        raise NotImplementedError
+
+    def forward(self, rainy: Tensor, stages: int | None = None) -> Tensor:
+        """The background of the last stage, or of stage ``stages``; only one is in memory.
+
+        Args:
+            rainy: (B, 3, H, W), RGB in [0, 1].
+            stages: stop after this many stages, from 1 up.
+
+        Returns:
+            (B, 3, H, W), about [0, 1]; not clamped.
+
+        Raises:
+            ConfigError: the network has fewer stages.
+        """
+        if stages is not None and stages < 1:
+            raise ConfigError(f"stages must be 1 or more, not {stages}.")
+        done = 0
+        for stage in islice(self.unroll(rainy), stages):
+            done += 1
+            background = stage.background
+        if stages is not None and done < stages:
+            raise ConfigError(f"this {type(self).__name__} has {done} stages, not {stages}.")
+        return background
+
+    @torch.inference_mode()
+    def derain(self, image: Image, *, stages: int | None = None) -> Image:
+        """Remove the rain from any image; the same kind comes out.
+
+        Args:
+            image: a path or PIL image (→ PIL image), an array (H, W), (H, W, 3) or (H, W, 4), or a
+                tensor (C, H, W) or (B, C, H, W); 8 or 16 bit, or floats in [0, 1]. An alpha channel
+                is kept as it is.
+            stages: stop after this many stages: faster, and less thorough.
+
+        Returns:
+            The derained image, of the kind, size, depth, range and device of the input.
+
+        Raises:
+            ImageError: the image cannot be read or has a shape, type or range that is not an image's.
+        """
+        rainy, restore = to_tensor(image)
+        was_training = self.training
+        self.eval()
+        try:
+            parameter = next(self.parameters())
+            moved = rainy.to(parameter.device, parameter.dtype, memory_format=torch.channels_last)
+            clean = self(moved, stages).float()
+        except torch.OutOfMemoryError as error:
+            size = "×".join(map(str, rainy.shape[:1:-1]))
+            raise ImageError(
+                f"the image of {size} pixels does not fit into the memory of {self.device}."
+            ) from error
+        finally:
+            self.train(was_training)
+        return restore(clean)
+
+    def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
+        """Call one stage's computation, recomputing it in the backward pass where that is asked."""
+        if self.checkpoint_stages and self.training and torch.is_grad_enabled():
+            return checkpoint(stage, *arguments, use_reentrant=False)
+        return stage(*arguments)
+
+    # Training
+
+    def stage_weights(self, count: int) -> list[float]:
+        """λ_t, the weight of each stage's loss; BRN, section III-C: 0.5 each and 1.5 for the last.
+
+        Args:
+            count: number of stages T.
+        """
+        if self.supervision == "single":
+            return [0.0] * (count - 1) + [1.0]
+        return [0.5] * (count - 1) + [1.5]
+
+    def losses(self, stages: Sequence[Stage], batch: Batch) -> Tensor:
+        """(T,), the loss of each stage's background, not yet weighted."""
+        backgrounds = [stage.background for stage in stages]
+        return stage_losses(LOSSES[self.loss_name], backgrounds, batch["clean"])
+
+    def training_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """The stage-wise supervised loss; logs it, each stage's own, and each stage's PSNR."""
+        stages = list(self.unroll(batch["rainy"]))
+        weights = self.stage_weights(len(stages))
+        losses = self.losses(stages, batch)
+        loss = (losses * losses.new_tensor(weights)).sum()
+        with torch.no_grad():
+            errors = torch.stack(
+                [(s.background.float() - batch["clean"]).square().mean((1, 2, 3)) for s in stages]
+            )
+            psnr = -10 * errors.clamp(min=1e-10).log10().mean(1)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/psnr", psnr[-1], prog_bar=True)
+        for t in range(len(stages)):
+            self.log(f"train/loss_{t + 1}", losses[t].detach())
+            self.log(f"train/psnr_{t + 1}", psnr[t])
+        return loss
+
+    def _score(self, batch: Batch, prefix: str) -> None:
+        clean = batch["clean"]
+        background = self(batch["rainy"])
+        self.val_psnr(background, clean)
+        self.val_ssim(background, clean)
+        self.log(f"{prefix}/psnr", self.val_psnr, on_step=False, on_epoch=True, prog_bar=True)
+        self.log(f"{prefix}/ssim", self.val_ssim, on_step=False, on_epoch=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int = 0) -> None:
+        """Logs ``val/psnr`` and ``val/ssim`` by the csdwren protocol of `raincleave.metrics`."""
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int = 0) -> None:
+        """Logs ``test/psnr`` and ``test/ssim`` by the csdwren protocol of `raincleave.metrics`."""
+        self._score(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
+        """The derained batch, (B, 3, H, W), clamped to [0, 1]."""
+        return self(batch["rainy"]).clamp(0, 1)
+
+    def published_optimizer(self) -> torch.optim.Optimizer:
+        """The paper's optimiser; Adam at 1e-3 in all of them but ResGuideNet."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    def configure_optimizers(self) -> Any:
+        """The paper's optimiser, decayed at 30, 50 and 80 % of the steps.
+
+        The Lightning CLI's ``--optimizer`` and ``--lr_scheduler`` replace it.
+        """
+        optimizer = self.published_optimizer()
+        total = self.trainer.estimated_stepping_batches
+        milestones = [int(total * part) for part in (0.3, 0.5, 0.8)] if total < float("inf") else []
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(
+            optimizer, milestones, self.published_decay
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

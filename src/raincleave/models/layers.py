@@ -1,0 +1,156 @@
+"""The pieces the five networks share. All convolutions are 3×3, stride 1, padding 1, with bias."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+"""What a recurrent cell carries from stage to stage: (h, c) for an LSTM, (h,) for a GRU."""
+
+
+def conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3×3 convolution that keeps height and width."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class ResBlock(nn.Module):
+    """``h ← ReLU(conv-ReLU-conv-ReLU(h) + h)`` (DRN, section 2.2; BRN, section III).
+
+    Args:
+        channels: channels in and out.
+        nonnegative: the input is known to be ≥ 0 (it comes out of a ReLU). Both summands are then
+            ≥ 0 and the outer ReLU changes nothing, so it is left out: the result and the gradient
+            are the same, and one pass over memory is saved.
+    """
+
+    def __init__(self, channels: int, nonnegative: bool = False) -> None:
+        super().__init__()
+        self.conv1 = conv(channels, channels)
+        self.conv2 = conv(channels, channels)
+        self.nonnegative = nonnegative
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C, H, W), ≥ 0."""
+        inner = F.relu(self.conv2(F.relu(self.conv1(h), inplace=True)), inplace=True)
+        return inner + h if self.nonnegative else F.relu(inner + h)
+
+
+def res_block_chain(count: int, channels: int) -> nn.Sequential:
+    """A chain of ResBlocks behind a recurrent cell; only the first can meet negative values."""
+    return nn.Sequential(*(ResBlock(channels, nonnegative=i > 0) for i in range(count)))
+
+
+class ConvLSTM(nn.Module):
+    """Convolutional LSTM (BRN, eq. 6 and 10).
+
+    ``i, f, o = σ(W * s)``, ``g = tanh(W * s)`` with ``s = cat(z, h, seen …)``;
+    ``c ← f·c + i·g``, ``h ← o·tanh(c)``. The four gates are one convolution.
+
+    Args:
+        inputs: channels of ``z`` and of everything else the gates see, besides the cell's own h.
+        channels: channels of h and c.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.gates = conv(inputs + channels, 4 * channels)
+
+    def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
+        """One stage: ``z`` (B, C, H, W), the old (h, c), other cells' states → the new (h, c)."""
+        h, c = state
+        i, f, o, g = self.gates(torch.cat((z, h, *seen), 1)).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+    @staticmethod
+    def zero_state(z: Tensor) -> State:
+        """The state before the first stage, on the device, in the dtype and layout of ``z``."""
+        return torch.zeros_like(z), torch.zeros_like(z)
+
+
+class ConvGRU(nn.Module):
+    """Convolutional gated recurrent unit (BRN, section III-A and IV-A).
+
+    ``u, b = σ(W * cat(z, h, seen …))``, ``g = tanh(W * cat(b·h, z, seen …))`` (state first),
+    ``h ← (1 − u)·h + u·g``.
+
+    Args:
+        inputs: channels of ``z`` and of everything else the gates see, besides the cell's own h.
+        channels: channels of h.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.gates = conv(inputs + channels, 2 * channels)
+        self.candidate = conv(inputs + channels, channels)
+
+    def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
+        """One stage: ``z`` (B, C, H, W), the old (h,), other cells' states → the new (h,)."""
+        (h,) = state
+        u, b = self.gates(torch.cat((z, h, *seen), 1)).sigmoid().chunk(2, 1)
+        g = self.candidate(torch.cat((b * h, z, *seen), 1)).tanh()
+        return ((1 - u) * h + u * g,)
+
+    @staticmethod
+    def zero_state(z: Tensor) -> State:
+        """The state before the first stage, on the device, in the dtype and layout of ``z``."""
+        return (torch.zeros_like(z),)
+
+
+CELLS: dict[str, type[ConvLSTM] | type[ConvGRU]] = {"lstm": ConvLSTM, "gru": ConvGRU}
+
+
+def rlcn(image: Tensor, window: int = 9, eps: float = 1e-5) -> Tensor:
+    """Rectified local contrast normalisation (RRANet, eq. 2).
+
+    ``max(I − μ, 0) / (σ + ε)`` in a square window around each pixel, each channel by itself. Marks
+    pixels brighter than their neighbourhood, the candidates for rain. At the border only real
+    pixels count; σ is the unbiased standard deviation.
+
+    Args:
+        image: rainy image, (B, C, H, W), in [0, 1].
+        window: side of the square neighbourhood in pixels, odd. The paper leaves it open.
+        eps: added to the standard deviation, in image units. The paper leaves it open.
+
+    Returns:
+        (B, C, H, W), in [0, 1]; zero where the pixel is no brighter than its mean.
+
+    Raises:
+        ValueError: ``window`` is even or below 3.
+    """
+    if window < 3 or window % 2 == 0:
+        raise ValueError(f"the window of rlcn must be an odd number from 3 up, not {window}")
+    # float32 at least: σ² is a small difference of large sums.
+    exact = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    with torch.autocast(image.device.type, enabled=False):
+        # Centring first keeps the difference of sums well conditioned.
+        centred = exact - exact.mean((2, 3), keepdim=True)
+        count = _box_sum(torch.ones_like(centred[:1, :1]), window)
+        mean = _box_sum(centred, window) / count
+        squares = _box_sum(centred * centred, window) - count * mean * mean
+        # The clamp keeps the square root's gradient finite in flat places.
+        deviation = (squares / (count - 1).clamp(min=1)).clamp(min=1e-12).sqrt()
+        contrast = (centred - mean).clamp(min=0) / (deviation + eps)
+    return contrast.clamp(max=1).to(image.dtype)
+
+
+def _box_sum(x: Tensor, window: int) -> Tensor:
+    """Sums over a window × window box, zeros outside; (B, C, H, W) → (B, C, H, W)."""
+    r = window // 2
+    x = F.avg_pool2d(x, (window, 1), 1, (r, 0), divisor_override=1)
+    return F.avg_pool2d(x, (1, window), 1, (0, r), divisor_override=1)
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Extend (B, C, H, W) at the bottom and right to a multiple of ``multiple``.
+
+    By reflection where the image is long enough for it, else by repeating its last row or column.
+    An image that fits already is returned as it is, without a copy.
+    """
+    height, width = image.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    if down:
+        image = F.pad(image, (0, 0, 0, down), "reflect" if down < height else "replicate")
+    if right:
+        image = F.pad(image, (0, right, 0, 0), "reflect" if right < width else "replicate")
+    return image
