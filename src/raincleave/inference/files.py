@@ -5,13 +5,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from raincleave.errors import ImageError
 
+PICTURE_TAGS = [
+    ExifTags.Base[name]
+    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
+]
+
 
 def read(path: str | os.PathLike[str]) -> Image.Image:
-    """Open an image file and decode it whole, so that a truncated file is found out here.
+    """Open an image file, decode it whole and turn it upright.
 
     Raises:
         ImageError: the file is missing, empty, truncated, too large or no image.
@@ -83,12 +88,37 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
 
 
 def decode(image: Image.Image, name: str) -> Image.Image:
-    """The image itself, after Pillow has read all of its pixels."""
+    """A copy of the image with all of its pixels read, the right way up, its ``format`` kept.
+
+    Args:
+        image: as Pillow opened it or a user made it.
+        name: what to call it in an error.
+
+    Raises:
+        ImageError: the file behind the image is truncated or damaged.
+    """
     try:
         image.load()
+        upright = ImageOps.exif_transpose(image)
+        if image.format == "TIFF":
+            upright.info["exif"] = _tiff_exif(image)
     except Exception as error:
         raise _unreadable(name, error) from error
-    return image
+    upright.format = image.format
+    return upright
+
+
+def _tiff_exif(image: Image.Image) -> bytes:
+    """The EXIF block of a TIFF, whose tags tell of the pixels' layout too: only the picture's."""
+    tags = image.getexif()
+    exif = Image.Exif()
+    for tag in PICTURE_TAGS:
+        if tag in tags:
+            exif[tag] = tags[tag]
+    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if inner := tags.get_ifd(part):
+            exif.get_ifd(part).update(inner)
+    return exif.tobytes()
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from raincleave.errors import ImageError
@@ -67,9 +67,10 @@ def to_tensor(image: Picture) -> tuple[Tensor, Restore]:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, Image.Image):
-        return _from_pillow(image)
+        name = str(getattr(image, "filename", "") or "the image")
+        return _from_pillow(decode(image, name), name)
     if isinstance(image, str | os.PathLike):
-        return _from_pillow(read(image))
+        return _from_pillow(read(image), str(image))
     raise ImageError(
         f"an image is a path, a Pillow image, an array or a tensor, not {type(image).__name__}."
     )
@@ -165,21 +166,16 @@ def _colours(planes: Tensor) -> int:
 # Pillow images: arrays, once the mode is settled.
 
 
-def _from_pillow(image: Image.Image) -> tuple[Tensor, Restore]:
-    name = str(getattr(image, "filename", "") or "the image")
-    if 0 in image.size:
-        raise ImageError(f"{name} has no pixels ({image.height} high, {image.width} wide).")
-    kind = image.format
-    upright = ImageOps.exif_transpose(decode(image, name))
-    working = _working(upright, name)
+def _from_pillow(image: Image.Image, name: str) -> tuple[Tensor, Restore]:
+    working = _working(image, name)
     rgb, restore_pixels = _pixels(working, name)
 
     def restore(derained: Tensor) -> Image.Image:
         pixels = restore_pixels(derained)
         result = Image.frombytes(working.mode, working.size, pixels.tobytes())
-        result = _to_mode(result, working, upright)
+        result = _to_mode(result, working, image)
         result.info = dict(working.info)
-        result.format = kind
+        result.format = image.format
         return result
 
     return rgb, restore
@@ -187,6 +183,8 @@ def _from_pillow(image: Image.Image) -> tuple[Tensor, Restore]:
 
 def _working(image: Image.Image, name: str) -> Image.Image:
     """The image in a mode whose array is planes of grey or RGB, with or without alpha."""
+    if 0 in image.size:
+        raise ImageError(f"{name} has no pixels ({image.height} high, {image.width} wide).")
     if image.mode.startswith("I") or image.mode in ("F", "RGBX"):
         return image
     alpha = "A" if image.has_transparency_data else ""

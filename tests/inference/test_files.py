@@ -1,0 +1,156 @@
+"""Pictures from files, whole or refused; into files, whole or not at all."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raincleave.errors import ImageError
+from raincleave.inference.files import read, save
+from raincleave.inference.images import to_tensor
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+
+
+def test_unreadable_files_are_named(tmp_path, photo):
+    photo.save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "header.png").write_bytes(whole[:20])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "no pixels.ppm").write_bytes(b"P6 0 5 255\n")
+    sentences = {
+        "missing.png": "does not exist",
+        "": "is a folder",
+        "empty.png": "is empty",
+        "text.png": "is not an image",
+        "truncated.png": "truncated",
+        "header.png": "header.png (is not|cannot)",
+        "no pixels.ppm": "no pixels.ppm (is not|cannot|has no)",
+    }
+    for name, sentence in sentences.items():
+        with pytest.raises(ImageError, match=sentence) as caught:
+            to_tensor(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_truncated_pillow_image_is_named(tmp_path, photo):
+    photo.save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1000])
+    with pytest.raises(ImageError, match=r"a\.jpg cannot be read, it is truncated"):
+        to_tensor(Image.open(tmp_path / "a.jpg"))
+
+
+def test_decompression_bomb(tmp_path, photo, monkeypatch):
+    photo.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"a\.png has more pixels .*MAX_IMAGE_PIXELS"):
+        read(tmp_path / "a.png")
+
+
+def test_half_a_bomb_opens_without_a_warning(tmp_path, photo, monkeypatch, recwarn):
+    photo.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 40 - 1)
+    assert read(tmp_path / "a.png").size == (48, 40)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_saved_with_its_metadata(tmp_path, photo, suffix):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif[0x0112] = 6
+    exif[0x8769] = {0x829A: 0.5}
+    photo.save(tmp_path / f"a{suffix}", exif=exif.tobytes(), icc_profile=b"a profile")
+    tensor, restore = to_tensor(tmp_path / f"a{suffix}")
+    save(restore(tensor), tmp_path / f"b{suffix}")
+    with Image.open(tmp_path / f"b{suffix}") as again:
+        assert again.size == (40, 48)
+        assert again.info["icc_profile"] == b"a profile"
+        assert again.getexif().get(0x010F) == "Maker"
+        assert again.getexif().get(0x0112, 1) == 1
+        assert again.getexif().get_ifd(0x8769)[0x829A] == 0.5
+
+
+def test_resolution_and_lossless_compression_are_kept(tmp_path, photo):
+    photo.save(tmp_path / "a.tif", compression="tiff_lzw", dpi=(300, 300))
+    tensor, restore = to_tensor(tmp_path / "a.tif")
+    save(restore(tensor), tmp_path / "b.tif")
+    with Image.open(tmp_path / "b.tif") as again:
+        assert again.info["compression"] == "tiff_lzw"
+        assert again.info["dpi"] == (300, 300)
+        assert again.tobytes() == photo.tobytes()
+
+
+@pytest.mark.parametrize(
+    "values", [np.uint16([[0, 1, 30000, 65535]]), np.uint8([[0, 1, 254, 255]])]
+)
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_grey_depth_survives_the_files(tmp_path, values, suffix):
+    Image.fromarray(values).save(tmp_path / f"a{suffix}")
+    tensor, restore = to_tensor(tmp_path / f"a{suffix}")
+    save(restore(tensor), tmp_path / f"b{suffix}")
+    with Image.open(tmp_path / f"b{suffix}") as again:
+        assert np.array_equal(np.asarray(again), values)
+
+
+def test_lossy_tiff_is_saved_without_further_loss(tmp_path, photo):
+    photo.save(tmp_path / "a.tif", compression="jpeg")
+    tensor, restore = to_tensor(tmp_path / "a.tif")
+    derained = restore(tensor)
+    save(derained, tmp_path / "b.tif")
+    with Image.open(tmp_path / "b.tif") as again:
+        assert again.tobytes() == derained.tobytes()
+
+
+def test_palette_gif_comes_out_as_a_gif(tmp_path):
+    image = Image.new("P", (8, 8))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (0, 0, 4, 8))
+    image.save(tmp_path / "a.gif", transparency=0)
+    tensor, restore = to_tensor(tmp_path / "a.gif")
+    save(restore(tensor), tmp_path / "b.gif")
+    with Image.open(tmp_path / "b.gif") as again:
+        assert again.convert("RGBA").getpixel((0, 0)) == (200, 100, 50, 255)
+        assert again.convert("RGBA").getpixel((7, 0))[3] == 0
+
+
+def test_jpeg_is_saved_with_little_loss(tmp_path, photo):
+    save(photo, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as again:
+        error = np.asarray(again).astype(float) - np.asarray(photo)
+    assert (error**2).mean() < 30  # noise at Pillow's own settings: above 1000
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "sentence"),
+    [
+        ("RGB", "a.xyz", r"a\.xyz cannot be written: \.xyz names no image format"),
+        ("RGB", "a", "no suffix names no image format"),
+        ("RGBA", "a.jpg", r"a\.jpg cannot be written: cannot write mode RGBA as JPEG"),
+        ("RGB", "missing/a.png", "No such file or directory"),
+    ],
+)
+def test_refused_writes_leave_nothing(tmp_path, mode, name, sentence):
+    with pytest.raises(ImageError, match=sentence):
+        save(Image.new(mode, (3, 2)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failed_write_keeps_the_old_file(tmp_path, photo, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def half(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(ImageError, match=r"a\.png cannot be written: No space left on device\."):
+        save(photo, tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
