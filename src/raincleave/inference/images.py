@@ -19,22 +19,22 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from raincleave.errors import ImageError
 from raincleave.inference.files import decode, read
 
-Picture: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+Image: TypeAlias = str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Tensor
 Restore: TypeAlias = Callable[[Tensor], Any]
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535}
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def to_tensor(image: Picture) -> tuple[Tensor, Restore]:
+def to_tensor(image: Image) -> tuple[Tensor, Restore]:
     """Turn any image into what a derainer eats, and give the way back.
 
     Args:
@@ -66,7 +66,7 @@ def to_tensor(image: Picture) -> tuple[Tensor, Restore]:
         return _from_tensor(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
-    if isinstance(image, Image.Image):
+    if isinstance(image, PIL.Image.Image):
         name = str(getattr(image, "filename", "") or "the image")
         return _from_pillow(decode(image, name), name)
     if isinstance(image, str | os.PathLike):
@@ -166,13 +166,13 @@ def _colours(planes: Tensor) -> int:
 # Pillow images: arrays, once the mode is settled.
 
 
-def _from_pillow(image: Image.Image, name: str) -> tuple[Tensor, Restore]:
+def _from_pillow(image: PIL.Image.Image, name: str) -> tuple[Tensor, Restore]:
     working = _working(image, name)
     rgb, restore_pixels = _pixels(working, name)
 
-    def restore(derained: Tensor) -> Image.Image:
+    def restore(derained: Tensor) -> PIL.Image.Image:
         pixels = restore_pixels(derained)
-        result = Image.frombytes(working.mode, working.size, pixels.tobytes())
+        result = PIL.Image.frombytes(working.mode, working.size, pixels.tobytes())
         result = _to_mode(result, working, image)
         result.info = dict(working.info)
         result.format = image.format
@@ -181,7 +181,7 @@ def _from_pillow(image: Image.Image, name: str) -> tuple[Tensor, Restore]:
     return rgb, restore
 
 
-def _working(image: Image.Image, name: str) -> Image.Image:
+def _working(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     """The image in a mode whose array is planes of grey or RGB, with or without alpha."""
     if 0 in image.size:
         raise ImageError(f"{name} has no pixels ({image.height} high, {image.width} wide).")
@@ -197,7 +197,7 @@ def _working(image: Image.Image, name: str) -> Image.Image:
     raise ImageError(f"{name} is of mode {image.mode}, which is not supported; convert it to RGB.")
 
 
-def _pixels(working: Image.Image, name: str) -> tuple[Tensor, Restore]:
+def _pixels(working: PIL.Image.Image, name: str) -> tuple[Tensor, Restore]:
     pixels = np.asarray(working)
     if working.mode != "I":
         return _from_array(pixels, name)
@@ -211,7 +211,9 @@ def _pixels(working: Image.Image, name: str) -> tuple[Tensor, Restore]:
     return rgb, lambda derained: restore(derained).astype(np.int32)
 
 
-def _to_mode(result: Image.Image, before: Image.Image, source: Image.Image) -> Image.Image:
+def _to_mode(
+    result: PIL.Image.Image, before: PIL.Image.Image, source: PIL.Image.Image
+) -> PIL.Image.Image:
     """Bring an 8-bit result back to the source's colour space.
 
     A pixel that deraining left alone keeps the very values it had there, although those spaces
@@ -224,11 +226,11 @@ def _to_mode(result: Image.Image, before: Image.Image, source: Image.Image) -> I
     there = _to_cmyk(result, source) if source.mode == "CMYK" else result.convert(source.mode)
     changed = (np.asarray(result) != np.asarray(before)).any(axis=2)
     merged = source.copy()
-    merged.paste(there, mask=Image.fromarray(changed.astype(np.uint8) * 255))
+    merged.paste(there, mask=PIL.Image.fromarray(changed.astype(np.uint8) * 255))
     return merged
 
 
-def _to_cmyk(rgb: Image.Image, source: Image.Image) -> Image.Image:
+def _to_cmyk(rgb: PIL.Image.Image, source: PIL.Image.Image) -> PIL.Image.Image:
     """RGB to CMYK on the source's black plate.
 
     Pillow's own conversion empties the black plate, which a printing profile shows as another
@@ -238,7 +240,7 @@ def _to_cmyk(rgb: Image.Image, source: Image.Image) -> Image.Image:
     white = np.maximum(255.0 - np.asarray(source)[..., 3], colour.max(axis=2))[..., None]
     ink = 255 * (1 - colour / np.maximum(white, 1))
     plates = np.concatenate([ink, 255 - white], axis=2).round().astype(np.uint8)
-    return Image.frombytes("CMYK", rgb.size, plates.tobytes())
+    return PIL.Image.frombytes("CMYK", rgb.size, plates.tobytes())
 
 
 def _wrong_type(name: str, dtype: object) -> ImageError:
