@@ -10,7 +10,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from raincleave.data.layouts import find_pairs
 from raincleave.data.pairs import CleanImages, EpochSampler, ImagePatches, image_files
+from raincleave.data.synthesis import RainRenderer
+from raincleave.data.textures import RainTextures
 from raincleave.errors import DataError
 
 
@@ -125,8 +128,9 @@ class SyntheticRain(RainDataModule):
         root: folder of clean photos, or several.
         preset: the rain, or several kinds in equal parts; see
             `raincleave.data.synthesis.RainRenderer`.
-        textures: a folder of genuine rain layers to mix with drawn streaks, see
-            `raincleave.data.synthesis.RainTextures`.
+        textures: a folder of genuine pairs whose rain takes the place of drawn streaks, see
+            `raincleave.data.textures.RainTextures`; never for ``"light"``.
+        texture_rate: share of the patches that get genuine rain, where there are textures.
         **options: `RainDataModule`'s arguments.
     """
 
@@ -135,14 +139,18 @@ class SyntheticRain(RainDataModule):
         root: str | Path | list[str],
         preset: str | list[str] = "heavy",
         textures: str | None = None,
+        texture_rate: float = 0.67,
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        from raincleave.data.synthesis import RainRenderer, RainTextures
-
-        layers = RainTextures(textures) if textures else None
         names = [preset] if isinstance(preset, str) else preset
-        self.renderers = [RainRenderer(name, textures=layers) for name in names]
+        layers = _textures(textures) if textures else None
+        self.renderers = [
+            RainRenderer(name)
+            if layers is None or name == "light"
+            else RainRenderer(name, textures=layers, texture_rate=texture_rate)
+            for name in names
+        ]
 
     def setup(self, stage: str) -> None:
         """Find the photos and hold out whole scenes."""
@@ -160,7 +168,7 @@ class SyntheticRain(RainDataModule):
         """Let it rain: ``clean`` gets its ``rainy``, on the device the batch is on."""
         clean: Tensor = batch["clean"]
         first = int(batch["serial"][0])
-        generator = torch.Generator(clean.device).manual_seed(self.seed << 32 ^ first)
+        generator = torch.Generator().manual_seed(self.seed << 32 ^ first)
         rainy, kinds = torch.empty_like(clean), len(self.renderers)
         for kind, renderer in enumerate(self.renderers):
             part = slice((kind - first) % kinds, None, kinds)
@@ -168,6 +176,10 @@ class SyntheticRain(RainDataModule):
                 with torch.no_grad():
                     rainy[part] = renderer(clean[part], generator=generator).rainy
         return {**batch, "rainy": rainy, "clean": clean}
+
+
+def _textures(root: str) -> RainTextures:
+    return RainTextures([(pair.rainy.path, pair.clean.path) for pair in find_pairs(root).pairs])
 
 
 def _photos(root: Path) -> list[Path]:

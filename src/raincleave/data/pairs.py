@@ -5,31 +5,28 @@ workers, the order of reading and a resumed run change nothing. `EpochSampler` h
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from raincleave.data.pictures import Picture, image_files, parallel, read_image, read_size
 from raincleave.errors import DataError
 
-Half: TypeAlias = Literal["whole", "left", "right"]
+__all__ = [
+    "CleanImages",
+    "EpochSampler",
+    "ImagePatches",
+    "Pair",
+    "Picture",
+    "RainPairs",
+    "image_files",
+]
+
 Key: TypeAlias = int | tuple[int, int]
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-
-class Picture(NamedTuple):
-    """An image, or one half of a side-by-side image, on disk."""
-
-    path: Path
-    half: Half = "whole"
 
 
 class Pair(NamedTuple):
@@ -46,60 +43,6 @@ class Pair(NamedTuple):
     rainy: Picture
     clean: Picture
     scene: str
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, sorted; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def _half_box(width: int, height: int, half: Half) -> tuple[int, int, int, int]:
-    middle = width // 2
-    left, right = {"whole": (0, width), "left": (0, middle), "right": (width - middle, width)}[half]
-    return left, 0, right, height
-
-
-def read_size(picture: Picture) -> tuple[int, int]:
-    """Height and width in pixels, from the file's header alone.
-
-    Raises:
-        DataError: the file is missing or no image.
-    """
-    try:
-        with Image.open(picture.path) as image:
-            width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 lie on their side
-                width, height = height, width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
-    left, _, right, _ = _half_box(width, height, picture.half)
-    return height, right - left
-
-
-def read_image(picture: Picture) -> Tensor:
-    """Read an image as RGB, upright.
-
-    Returns:
-        (3, H, W), uint8.
-
-    Raises:
-        DataError: the file is missing, truncated or no image.
-    """
-    try:
-        with Image.open(picture.path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # PIL clips 16-bit grey to 255 instead of scaling it
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = image.convert("RGB")
-            if picture.half != "whole":
-                image = image.crop(_half_box(*image.size, picture.half))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def read_pair(pair: Pair) -> dict[str, Tensor]:
@@ -129,12 +72,6 @@ def _check_sizes(pair: Pair, rainy: tuple[int, ...], clean: tuple[int, ...]) -> 
             f"{pair.rainy.path} is {rainy[1]}x{rainy[0]} pixels but its clean partner "
             f"{pair.clean.path} is {clean[1]}x{clean[0]}; crop one or leave the pair out."
         )
-
-
-def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """``[function(item) for item in items]`` on threads: decoding releases the interpreter lock."""
-    with ThreadPoolExecutor(max_workers=min(8, cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
 
 
 class Window(NamedTuple):
