@@ -12,7 +12,7 @@ from raincleave import __version__
 from raincleave.errors import RaincleaveError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "derain": ("raincleave.commands.derain:derain", "remove rain from pictures"),
+    "derain": ("raincleave.commands.derain:derain_files", "remove rain from pictures"),
     "models": ("raincleave.commands.models:models", "list the named checkpoints"),
     "evaluate": ("raincleave.commands.evaluate:evaluate", "score checkpoints on a dataset"),
     "check-data": ("raincleave.commands.check_data:check_data", "say what a dataset folder holds"),
@@ -82,10 +82,15 @@ def _run_function(name: str, argv: Sequence[str]) -> int:
     from jsonargparse import ArgumentParser
 
     target, text = COMMANDS[name]
-    module, _, attribute = target.partition(":")
-    function = getattr(import_module(module), attribute)
+    module_name, _, attribute = target.partition(":")
+    module = import_module(module_name)
+    function = getattr(module, attribute)
     parser = ArgumentParser(prog=f"raincleave {name}", description=text)
-    parser.add_function_arguments(function, as_positional=True)
+    # A module may add what a signature cannot say: several positional arguments, short options.
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+    else:
+        parser.add_function_arguments(function, as_positional=True)
     return function(**parser.parse_args(list(argv)).as_dict()) or 0
 
 

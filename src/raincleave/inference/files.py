@@ -66,7 +66,8 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
         image.save(partial_file, format=kind, **_save_options(image, kind))
         partial_file.replace(path)
     except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"{path} cannot be written: {_reason(error)}.") from error
+        hint = "; another suffix, such as .png, may do" if "cannot write mode" in str(error) else ""
+        raise ImageError(f"{path} cannot be written: {_reason(error)}{hint}.") from error
     finally:
         partial_file.unlink(missing_ok=True)
 

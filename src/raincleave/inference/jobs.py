@@ -1,0 +1,135 @@
+"""Which pictures are asked for, and where each result goes. Reads and writes none of them."""
+
+from collections.abc import Iterable, Iterator
+from glob import glob, has_magic
+from pathlib import Path
+from typing import NamedTuple
+
+from raincleave.errors import ConfigError
+
+SUFFIXES = frozenset(
+    [".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"]
+)
+"""What folders and globs are searched for; a file named by itself may have any suffix."""
+
+
+class Job(NamedTuple):
+    """One picture to derain."""
+
+    source: Path
+    target: Path
+
+
+class Plan(NamedTuple):
+    """What there is to do."""
+
+    todo: list[Job]
+    done: list[Path]
+    """Results that are there already."""
+    missing: list[str]
+    """A sentence for each input that gives no picture."""
+
+
+def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) -> Plan:
+    """Find the pictures, and settle where their results go before any of them is touched.
+
+    Args:
+        inputs: pictures, folders (with all below them) or globs. ``NAME.derained.EXT`` is a result,
+            and is taken for a picture only when it is all that is asked for.
+        output: a folder, or a file if it has an image suffix and no folder bears its name; None for
+            ``NAME.derained.EXT`` beside each picture. Below a folder, results lie as the pictures
+            do below the folder searched, or below a glob's part without wildcards.
+        overwrite: make results again that are there, and let them replace originals.
+
+    Raises:
+        ConfigError: two pictures would end in one file, or a result in the place of an original.
+    """
+    pictures: dict[Path, Path] = {}
+    missing = []
+    for text in inputs:
+        found = list(_pictures(text, alone=len(inputs) == 1, output=output))
+        for picture, target in found:
+            pictures.setdefault(picture, target)
+        if not found and not (Path(text).is_file() and _is_result(Path(text))):
+            missing.append(_why_nothing(text))
+    if output and _is_file(output):
+        if len(pictures) > 1:
+            raise ConfigError(
+                f"-o {output} is one file, but {len(pictures)} pictures were found; give a folder."
+            )
+        pictures = dict.fromkeys(pictures, Path(output))
+    jobs = [Job(*item) for item in pictures.items()]
+    _check(jobs, overwrite)
+    todo = [job for job in jobs if overwrite or not job.target.exists()]
+    return Plan(todo, [job.target for job in jobs if job not in todo], missing)
+
+
+def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path, Path]]:
+    """The pictures that one input stands for, each with its target if ``output`` is no file."""
+    path, files, root = Path(text), [], Path()
+    if path.is_dir():
+        root = path
+        files = _wanted(path.rglob("*"), root, output)
+    elif path.exists():
+        root = path.parent
+        files = [path] if alone or not _is_result(path) else []
+    elif has_magic(text):
+        root = next(folder for folder in path.parents if not has_magic(str(folder)))
+        # Not Path.glob, whose ** leaves out files.
+        files = _wanted(map(Path, glob(text, recursive=True)), root, output)  # noqa: PTH207
+    for file in files:
+        if output:
+            yield file, Path(output) / file.relative_to(root)
+        else:
+            yield file, file.with_name(f"{file.stem}.derained{file.suffix}")
+
+
+def _wanted(files: Iterable[Path], root: Path, output: str | None) -> list[Path]:
+    # Results of an earlier run into a folder below the pictures' own are no pictures.
+    results = Path(output).resolve() if output else None
+    if results == root.resolve():
+        results = None
+    return sorted(
+        file
+        for file in files
+        if file.suffix.lower() in SUFFIXES
+        and not _is_result(file)
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        and file.is_file()
+        and (results is None or results not in file.resolve().parents)
+    )
+
+
+def _is_result(file: Path) -> bool:
+    return file.stem.endswith(".derained")
+
+
+def _is_file(output: str) -> bool:
+    path = Path(output)
+    return (
+        path.suffix.lower() in SUFFIXES and not path.is_dir() and not output.endswith(("/", "\\"))
+    )
+
+
+def _why_nothing(text: str) -> str:
+    if Path(text).is_dir():
+        return f"{text} holds no picture to derain."
+    if has_magic(text):
+        return f"{text} matches no picture to derain."
+    return f"{text} does not exist."
+
+
+def _check(jobs: list[Job], overwrite: bool) -> None:
+    originals = {job.source.resolve() for job in jobs}
+    sources: dict[Path, Path] = {}
+    for source, target in jobs:
+        place = target.resolve()
+        other = sources.setdefault(place, source)
+        if other != source:
+            raise ConfigError(
+                f"{other} and {source} would both be written to {target}; derain one at a time."
+            )
+        if place in originals and not overwrite:
+            raise ConfigError(
+                f"{target} is an original; choose another output, or replace it with --overwrite."
+            )

@@ -1,0 +1,228 @@
+"""The command from its arguments to the files it leaves, with a network that halves every value."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from raincleave.cli import run
+from raincleave.errors import CheckpointError, ConfigError
+from raincleave.inference.images import to_tensor
+
+
+class Halve(torch.nn.Module):
+    """Stands in for a network; has two stages, and no memory for pictures 13 wide."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.5))
+
+    def derain(self, image, *, stages=None):
+        if stages is not None and stages > 2:
+            raise ConfigError(f"this Halve has 2 stages, not {stages}.")
+        tensor, restore = to_tensor(image)
+        if tensor.shape[-1] == 13:
+            raise RuntimeError("not enough memory\nand a stack of C++")
+        return restore(tensor.detach() * self.weight.detach() ** (stages or 2))
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch) -> list[str]:
+    """The names that were loaded."""
+    names: list[str] = []
+
+    def load(name):
+        if name == "unknown":
+            raise CheckpointError("there is no model 'unknown'.")
+        names.append(name)
+        return Halve()
+
+    hub = ModuleType("raincleave.hub")
+    hub.load = load
+    monkeypatch.setitem(sys.modules, "raincleave.hub", hub)
+    return names
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def draw(path: str, level: int = 200, size: tuple[int, int] = (8, 6)) -> bytes:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (level, level, level)).save(path)
+    return Path(path).read_bytes()
+
+
+def level(path: str) -> int:
+    with Image.open(path) as image:
+        values = np.unique(np.asarray(image))
+    assert len(values) == 1
+    return int(values[0])
+
+
+def files() -> set[str]:
+    return {path.as_posix() for path in Path().rglob("*") if path.is_file()}
+
+
+def test_one_picture(here, capsys, loaded):
+    original = draw("examples/rainy.png")
+    assert run(["derain", "examples/rainy.png"]) == 0
+    assert level("examples/rainy.derained.png") == 50
+    assert Path("examples/rainy.png").read_bytes() == original
+    assert files() == {"examples/rainy.png", "examples/rainy.derained.png"}
+    assert loaded == ["drn-7x7"]
+    out, err = capsys.readouterr()
+    assert out == f"wrote {Path('examples/rainy.derained.png')}\n"
+    assert err == ""
+
+
+def test_model_stages_and_file_output(here, loaded):
+    draw("a.png")
+    assert run(["derain", "a.png", "-o", "b.tif", "--model", "brn-6", "--stages", "1"]) == 0
+    assert loaded == ["brn-6"]
+    assert level("b.tif") == 100
+    with Image.open("b.tif") as image:
+        assert image.format == "TIFF"
+
+
+def test_folder_below_a_folder(here, capsys):
+    for name in ("in/a.png", "in/deep/er/a.jpg", "in/B.JPG", "in/old.derained.png", "in/.x/a.png"):
+        draw(name)
+    Path("in/notes.txt").write_text("none")
+    before = files()
+    assert run(["derain", "in", "-o", "out"]) == 0
+    assert files() - before == {"out/a.png", "out/deep/er/a.jpg", "out/B.JPG"}
+    assert level("out/deep/er/a.jpg") == 50
+    assert capsys.readouterr().out == "wrote 3 of 3 pictures\n"
+
+
+def test_folder_without_output_and_again(here, capsys, loaded):
+    draw("in/a.png")
+    draw("in/deep/b.png")
+    assert run(["derain", "in"]) == 0
+    after = {"in/a.png", "in/a.derained.png", "in/deep/b.png", "in/deep/b.derained.png"}
+    assert files() == after
+    Path("in/a.derained.png").write_bytes(b"mine")
+    capsys.readouterr()
+    assert run(["derain", "in"]) == 0
+    assert files() == after
+    assert Path("in/a.derained.png").read_bytes() == b"mine"
+    err = capsys.readouterr().err
+    assert f"{Path('in/a.derained.png')} is there already; --overwrite replaces it." in err
+    assert len(loaded) == 1  # nothing to do, so nothing is loaded
+    assert run(["derain", "in", "--overwrite"]) == 0
+    assert level("in/a.derained.png") == 50
+
+
+def test_output_folder_inside_the_input_folder(here):
+    draw("in/a.png")
+    for _ in range(2):
+        assert run(["derain", "in", "-o", "in/dry"]) == 0
+        assert files() == {"in/a.png", "in/dry/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("in/*.png", {"out/a.png", "out/b.png"}),
+        ("in/**", {"out/a.png", "out/b.png", "out/deep/a.png"}),
+        ("i*/deep/a.png", {"out/in/deep/a.png"}),
+        ("in/[a]*", {"out/a.png"}),
+    ],
+)
+def test_globs_keep_the_tree_below_their_fixed_part(here, pattern, expected):
+    for name in ("in/a.png", "in/b.png", "in/deep/a.png", "in/a.derained.png"):
+        draw(name)
+    before = files()
+    assert run(["derain", pattern, "-o", "out"]) == 0
+    assert files() - before == expected
+
+
+def test_a_name_with_brackets_is_no_glob(here):
+    draw("a[1].png")
+    assert run(["derain", "a[1].png"]) == 0
+    assert level("a[1].derained.png") == 50
+
+
+def test_several_inputs_and_results_among_them(here):
+    for name in ("a.png", "b.png", "a.derained.png"):
+        draw(name)
+    # What a shell makes of *.png.
+    assert run(["derain", "a.derained.png", "a.png", "b.png", "b.png", "--overwrite"]) == 0
+    assert files() == {"a.png", "b.png", "a.derained.png", "b.derained.png"}
+    assert run(["derain", "a.derained.png"]) == 0
+    assert level("a.derained.derained.png") == 12
+
+
+def test_failures_are_told_and_the_others_go_on(here, capsys):
+    draw("in/a.png")
+    draw("in/large.png", size=(13, 6))
+    draw("in/z.png")
+    Path("in/empty.png").touch()
+    Path("in/half.png").write_bytes(Path("in/a.png").read_bytes()[:45])
+    before = files()
+    assert run(["derain", "in", "nowhere", "*.gif"]) == 1
+    assert files() - before == {"in/a.derained.png", "in/z.derained.png"}
+    out, err = capsys.readouterr()
+    assert out == "wrote 2 of 5 pictures\n"
+    lines = err.splitlines()
+    assert lines[:2] == ["nowhere does not exist.", "*.gif matches no picture to derain."]
+    assert lines[2].startswith(f"{Path('in/empty.png')} is empty")
+    assert lines[3].startswith(f"{Path('in/half.png')} cannot be read")
+    assert lines[4:] == [f"{Path('in/large.png')}: not enough memory"]
+
+
+def test_a_result_that_cannot_be_written(here, capsys):
+    Image.new("RGBA", (8, 6)).save("a.png")
+    assert run(["derain", "a.png", "-o", "a.jpg"]) == 1
+    assert files() == {"a.png"}
+    sentence = "a.jpg cannot be written: cannot write mode RGBA as JPEG; another suffix, such as"
+    assert capsys.readouterr().err.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["empty"], "empty holds no picture to derain."),
+        (["missing.png"], "missing.png does not exist."),
+        (["*.tif"], "*.tif matches no picture to derain."),
+        (["a.png", "b/a.png", "-o", "out"], "would both be written to out/a.png"),
+        (["a.png", "b/a.png", "-o", "out.png"], "-o out.png is one file, but 2 pictures"),
+        (["a.png", "-o", "a.png"], "a.png is an original; choose another output"),
+        (["b", "-o", "b"], "b/a.png is an original"),
+        (["a.png", "--stages", "3"], "this Halve has 2 stages, not 3."),
+        (["a.png", "--model", "unknown"], "there is no model 'unknown'."),
+        (["a.png", "--device", "abacus"], "--device abacus cannot be used here: "),
+    ],
+)
+def test_refused_in_one_sentence_before_anything_is_written(here, capsys, arguments, sentence):
+    draw("a.png")
+    draw("b/a.png")
+    Path("empty").mkdir()
+    before = {name: Path(name).read_bytes() for name in files()}
+    assert run(["derain", *arguments]) == 1
+    assert {name: Path(name).read_bytes() for name in files()} == before
+    out, err = capsys.readouterr()
+    assert sentence in err.replace("\\", "/")
+    assert err.count("\n") == 1
+    assert "wrote 1" not in out
+
+
+def test_originals_are_replaced_only_when_asked(here):
+    draw("in/a.png")
+    assert run(["derain", "in", "-o", "in", "--overwrite"]) == 0
+    assert files() == {"in/a.png"}
+    assert level("in/a.png") == 50
+
+
+def test_no_input_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(["derain"])
+    assert caught.value.code == 2
+    assert "the following arguments are required" in capsys.readouterr().err
