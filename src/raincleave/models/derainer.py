@@ -1,11 +1,15 @@
 """The one model API: a derainer is a generator of stages."""
 
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -130,6 +134,24 @@ class Derainer(LightningModule):
         finally:
             self.train(was_training)
         return restore(clean)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to a ``.safetensors`` file that `raincleave.load` reads.
+
+        The header carries the architecture and the constructor's arguments: a recurrent network's
+        weights alone do not tell how often it runs. The file is written whole or not at all.
+        """
+        header = {
+            "format": "pt",
+            "architecture": type(self).__name__,
+            "arguments": json.dumps(dict(self.hparams), sort_keys=True),
+        }
+        weights = {
+            key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()
+        }
+        part = Path(f"{os.fspath(path)}.part")
+        save_file(weights, part, header)
+        part.replace(path)
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""
