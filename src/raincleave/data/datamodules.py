@@ -1,191 +1,260 @@
-"""The DataModules: which images train, validate, test and predict, and in which batches."""
+"""The DataModules: one for each benchmark, one for folders of your own, one that renders rain.
 
-import hashlib
+A benchmark's class says what sets it apart: its layouts, its numbers of pairs, where to fetch it.
+Nothing is downloaded; a missing folder gets a message with the official page.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
-from lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
-
-from raincleave.data.layouts import find_pairs
-from raincleave.data.pairs import CleanImages, EpochSampler, ImagePatches, image_files
-from raincleave.data.synthesis import RainRenderer
-from raincleave.data.textures import RainTextures
+from raincleave.data.base import RainDataModule, split_scenes
+from raincleave.data.fingerprints import fingerprints, scene_numbers
+from raincleave.data.layouts import LAYOUTS, Found, find_pairs
+from raincleave.data.pairs import Pair, RainPairs, RainyImages, image_files
+from raincleave.data.synthetic import SyntheticRain
 from raincleave.errors import DataError
 
+__all__ = [
+    "PairedFolders",
+    "Rain12",
+    "Rain13K",
+    "Rain100H",
+    "Rain100L",
+    "Rain200H",
+    "Rain200L",
+    "Rain800",
+    "Rain1200",
+    "Rain1400",
+    "SPAData",
+    "SyntheticRain",
+]
 
-def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
-    """The scenes held out for validation.
-
-    The choice depends on the scenes' names and the seed alone: adding an image moves no other.
-
-    Args:
-        scenes: scene of each image, repeated at will.
-        fraction: share of the scenes to hold out, in [0, 1); at least one unless it is 0.
-        seed: another seed, other scenes.
-    """
-    distinct = set(scenes)
-    count = min(len(distinct) - 1, max(1, round(fraction * len(distinct)))) if fraction else 0
-    ranked = sorted(distinct, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).digest())
-    return set(ranked[:count])
+# Reading more clean images than this to tell their scenes apart would take minutes.
+_MOST_READ = 20_000
 
 
-class RainDataModule(LightningDataModule):
-    """What all share: loaders, split, seeds. A member says where its images come from.
+class Part(NamedTuple):
+    """The training or the test part of a benchmark.
 
-    Training yields augmented patches; validation, test and prediction yield whole images, one at
-    a time. A batch is ``{"rainy": (B,3,H,W), "clean": (B,3,H,W), "name": list[str]}``, RGB float32
-    in [0, 1].
-
-    Args:
-        root: folder of the dataset, or several.
-        batch_size: training patches a step, on each device.
-        patch_size: side of the training patches in pixels.
-        stride: cut a fixed grid with this step, as the papers did, instead of random crops.
-        patches_per_epoch: random crops an epoch; by default one for each image.
-        val_fraction: share of the training scenes held out for validation.
-        num_workers: processes that read images.
-        cache: keep the images in RAM as uint8; by default if they fit in 2 GiB.
-        seed: of split, order, crops, flips, turns and rain.
+    Attributes:
+        layouts: names of the rows of `LAYOUTS` it comes in.
+        counts: its published numbers of pairs; any where empty.
+        folders: names it may have below the root; the root itself where none is there.
     """
 
-    def __init__(
-        self,
-        root: str | Path | list[str],
-        *,
-        batch_size: int = 16,
-        patch_size: int = 100,
-        stride: int | None = None,
-        patches_per_epoch: int | None = None,
-        val_fraction: float = 0.1,
-        num_workers: int = 2,
-        cache: bool | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.roots = [Path(part) for part in (root if isinstance(root, list) else [root])]
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.val_fraction = val_fraction
-        self.patching: dict[str, Any] = {
-            "patch_size": patch_size,
-            "stride": stride,
-            "patches_per_epoch": patches_per_epoch,
-            "augment": True,
-            "cache": cache,
-            "seed": seed,
-        }
-
-    train_set: ImagePatches
-    val_set: ImagePatches
-    test_set: ImagePatches
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled patches; incomplete last batches are dropped."""
-        trainer = self.trainer
-        sampler = EpochSampler(
-            self.train_set,
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            shuffle=True,
-            seed=self.seed,
-            drop_last=True,
-        )
-        return self._loader(self.train_set, self.batch_size, sampler=sampler, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Whole held-out images, one at a time."""
-        return self._loader(self.val_set, 1)
-
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Whole test images, one at a time."""
-        return self._loader(self.test_set, 1)
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """The test images."""
-        return self._loader(self.test_set, 1)
-
-    def _loader(self, images: ImagePatches, batch_size: int, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
+    layouts: tuple[str, ...]
+    counts: tuple[int, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
-class SyntheticRain(RainDataModule):
-    """Rain rendered on the fly, on the training device, over folders of clean photos.
+class PairedRain(RainDataModule):
+    """Base of the DataModules of pairs; see `RainDataModule` for the arguments.
 
-    Held-out photos validate, always under the same rain; test and prediction show all photos.
-    Photos of the same file name count as one scene.
+    The validation pairs are held-out scenes of the training part. Scenes are told apart by what
+    their clean images show, not by name; above 20,000 pairs by the clean file's name.
+    """
+
+    page: ClassVar[str] = ""
+    fetch: ClassVar[str] = ""
+    train: Part | None
+    test: Part
+
+    def setup(self, stage: str) -> None:
+        """Find the pairs of the part that the stage needs."""
+        if stage in ("fit", "validate"):
+            pairs = with_scenes(self._training_pairs())
+            held_out = split_scenes([p.scene for p in pairs], self.val_fraction, self.seed)
+            self.val_set = RainPairs([p for p in pairs if p.scene in held_out])
+            if stage == "fit":
+                training = [p for p in pairs if p.scene not in held_out]
+                self.train_set = RainPairs(training, **self.patching)
+        else:
+            self.test_set = RainPairs(self._test_pairs())
+
+    def _training_pairs(self) -> list[Pair]:
+        title, part = type(self).__name__, type(self).train
+        if part is None:
+            raise DataError(f"{title} has no training pairs; train on another dataset.")
+        pairs: list[Pair] = []
+        for root in self.roots:
+            found = self._find(root, part)
+            count = len(found.pairs)
+            if count in self.test.counts and count not in part.counts and found.root == root:
+                raise DataError(
+                    f"{root} holds the {count} test pairs of {title}; training on them would make "
+                    f"every score worthless. For training, fetch {self.fetch} from {self.page}."
+                )
+            pairs += found.pairs
+        return self._without_excluded(pairs, lambda pair: pair.name)
+
+    def _test_pairs(self) -> list[Pair]:
+        found = self._find(self.roots[0], self.test)
+        if self.test.counts and len(found.pairs) not in self.test.counts:
+            wanted = " or ".join(f"{count:,}" for count in self.test.counts)
+            raise DataError(
+                f"{found.root} holds {len(found.pairs):,} pairs, but {type(self).__name__} is "
+                f"tested on {wanted}; fetch it again from {self.page}, or use PairedFolders."
+            )
+        return self._without_excluded(found.pairs, lambda pair: pair.name)
+
+    def _find(self, root: Path, part: Part) -> Found:
+        """Find one part below a root.
+
+        Raises:
+            DataError: it is missing, incomplete, or laid out like something else.
+        """
+        title = type(self).__name__
+        rows = [layout for layout in LAYOUTS if layout.name in part.layouts]
+        examples = "; or ".join(layout.example for layout in rows)
+        if not root.is_dir():
+            fetch = f"fetch {self.fetch} from {self.page}, and " if self.fetch else ""
+            raise DataError(f"There is no folder {root}; {fetch}lay it out as {examples}.")
+        below = (root / name for name in part.folders)
+        found = find_pairs(next((folder for folder in below if folder.is_dir()), root))
+        if found.layout not in rows:
+            raise DataError(
+                f"{found.root} is laid out like {found.layout.name}, but this part of {title} comes "
+                f"as {examples}; fetch {self.fetch} from {self.page}."
+            )
+        return found
+
+
+def with_scenes(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs, with the same ``scene`` wherever their clean images show the same."""
+    pictures = list(dict.fromkeys(pair.clean for pair in pairs))
+    if len(pictures) > _MOST_READ or len({pair.scene for pair in pairs}) < len(pictures):
+        return list(pairs)
+    numbers = dict(zip(pictures, scene_numbers(fingerprints(pictures)), strict=True))
+    names = {pair.clean: pair.scene for pair in pairs}
+    return [pair._replace(scene=names[pictures[numbers[pair.clean]]]) for pair in pairs]
+
+
+class PairedFolders(PairedRain):
+    """Pairs of your own: two folders with the same file names, or any layout raincleave reads.
+
+    Training and test pairs may lie in ``train`` and ``test``; otherwise all pairs serve both, and
+    a share is held out for validation. Prediction also takes a folder of rainy images alone.
+    """
+
+    train = Part(tuple(layout.name for layout in LAYOUTS), folders=("train", "training"))
+    test = Part(tuple(layout.name for layout in LAYOUTS), folders=("test", "testing"))
+
+    def setup(self, stage: str) -> None:
+        """Find the pairs, or for prediction the rainy images."""
+        if stage == "predict" and (photos := self._lone_photos()):
+            self.test_set = RainyImages(photos)
+        else:
+            super().setup(stage)
+
+    def _lone_photos(self) -> list[Path]:
+        try:
+            self._find(self.roots[0], self.test)
+        except DataError:
+            return image_files(self.roots[0]) if self.roots[0].is_dir() else []
+        return []
+
+
+class Rain100H(PairedRain):
+    """Heavy rain, 2017 edition: 100 test pairs, trained on RainTrainH (Yang et al., CVPR 2017)."""
+
+    page = "https://github.com/csdwren/PReNet"
+    fetch = "Rain100H (2017, 100 pairs) and RainTrainH (1,800 pairs)"
+    train = Part(("RainTrainH/RainTrainL",), (1800, 1254), ("RainTrainH", "train"))
+    test = Part(("Rain100H/Rain100L",), (100,), ("Rain100H", "test"))
+
+
+class Rain100L(PairedRain):
+    """Light rain, 2017 edition: 100 test pairs, trained on RainTrainL (Yang et al., CVPR 2017)."""
+
+    page = "https://github.com/csdwren/PReNet"
+    fetch = "Rain100L (2017, 100 pairs) and RainTrainL (200 pairs)"
+    train = Part(("RainTrainH/RainTrainL",), (200,), ("RainTrainL", "train"))
+    test = Part(("Rain100H/Rain100L",), (100,), ("Rain100L", "test"))
+
+
+class Rain200H(PairedRain):
+    """Heavy rain, 2019 edition: 1,800 training and 200 test pairs (Yang et al., TPAMI 2019)."""
+
+    page = "https://www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
+    fetch = "Rain100H (the page's name for the 2019 edition)"
+    train = Part(("Rain200H/Rain200L", "two folders"), (1800,), ("rain_data_train_Heavy", "train"))
+    test = Part(("Rain200H/Rain200L", "two folders"), (200,), ("rain_data_test_Heavy", "test"))
+
+
+class Rain200L(PairedRain):
+    """Light rain, 2019 edition: 1,800 training and 200 test pairs (Yang et al., TPAMI 2019)."""
+
+    page = "https://www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
+    fetch = "Rain100L (the page's name for the 2019 edition)"
+    train = Part(("Rain200H/Rain200L", "two folders"), (1800,), ("rain_data_train_Light", "train"))
+    test = Part(("Rain200H/Rain200L", "two folders"), (200,), ("rain_data_test_Light", "test"))
+
+
+class Rain12(PairedRain):
+    """Twelve test pairs (Li et al., CVPR 2016)."""
+
+    page = "https://yu-li.github.io"
+    fetch = "the data of 'Rain Streak Removal Using Layer Priors'"
+    train = None
+    test = Part(("Rain12", "two folders"), (12,))
+
+
+class Rain800(PairedRain):
+    """700 training and 100 test pairs (Zhang et al., ID-CGAN)."""
+
+    page = "https://github.com/hezhangsprinter/ID-CGAN"
+    fetch = "the folder 'rain' with training and test_syn"
+    train = Part(("side by side", "two folders"), (700,), ("training", "train"))
+    test = Part(("side by side", "two folders"), (100,), ("test_syn", "test"))
+
+
+class Rain1400(PairedRain):
+    """14 rainy images to each clean one, 12,600 to train and 1,400 to test (Fu et al., DDN)."""
+
+    page = "https://xueyangfu.github.io/projects/cvpr2017.html"
+    fetch = "the training and testing data"
+    train = Part(("Rain1400",), (12600,), ("training", "train", "rainy_image_dataset/training"))
+    test = Part(("Rain1400",), (1400,), ("testing", "test", "rainy_image_dataset/testing"))
+
+
+class Rain1200(PairedRain):
+    """Three densities, 12,000 training and 1,200 test pairs (Zhang and Patel, DID-MDN)."""
+
+    page = "https://github.com/hezhangsprinter/DID-MDN"
+    fetch = "DID-MDN-training and DID-MDN-test"
+    train = Part(("Rain1200",), (12000,), ("DID-MDN-training", "train"))
+    test = Part(("side by side", "Rain1200", "two folders"), (1200,), ("DID-MDN-test", "test"))
+
+
+class SPAData(PairedRain):
+    """Real rain from videos, 638,492 training and 1,000 test pairs (Wang et al., SPANet)."""
+
+    page = "https://stevewongv.github.io/derain-project.html"
+    fetch = "the training patches and the test set of 1,000"
+    train = Part(("SPA-Data", "two folders"), (638492,), ("train", "training"))
+    test = Part(("SPA-Data", "two folders"), (1000,), ("test", "testing"))
+
+
+class Rain13K(PairedRain):
+    """The mixed training set of 13,711 pairs and its five test sets (Jiang et al., MSPFN).
 
     Args:
-        root: folder of clean photos, or several.
-        preset: the rain, or several kinds in equal parts; see
-            `raincleave.data.synthesis.RainRenderer`.
-        textures: a folder of genuine pairs whose rain takes the place of drawn streaks, see
-            `raincleave.data.textures.RainTextures`; never for ``"light"``.
-        texture_rate: share of the patches that get genuine rain, where there are textures.
+        root: folder with ``train`` and ``test``.
+        test_set: which of the test sets is tested.
         **options: `RainDataModule`'s arguments.
     """
 
+    page = "https://github.com/swz30/MPRNet"
+    fetch = "Rain13K's train and test folders"
+    train = Part(("two folders",), (13711, 13712), ("train/Rain13K", "train"))
+    test = Part(("two folders",), (100, 1200, 2800))
+
     def __init__(
         self,
         root: str | Path | list[str],
-        preset: str | list[str] = "heavy",
-        textures: str | None = None,
-        texture_rate: float = 0.67,
+        test_set: Literal["Test100", "Rain100H", "Rain100L", "Test1200", "Test2800"] = "Test100",
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        names = [preset] if isinstance(preset, str) else preset
-        layers = _textures(textures) if textures else None
-        self.renderers = [
-            RainRenderer(name)
-            if layers is None or name == "light"
-            else RainRenderer(name, textures=layers, texture_rate=texture_rate)
-            for name in names
-        ]
-
-    def setup(self, stage: str) -> None:
-        """Find the photos and hold out whole scenes."""
-        photos = [photo for root in self.roots for photo in _photos(root)]
-        if stage in ("fit", "validate"):
-            held_out = split_scenes([p.stem for p in photos], self.val_fraction, self.seed)
-            self.val_set = CleanImages([p for p in photos if p.stem in held_out])
-            if stage == "fit":
-                training = [p for p in photos if p.stem not in held_out]
-                self.train_set = CleanImages(training, **self.patching)
-        else:
-            self.test_set = CleanImages(photos)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Let it rain: ``clean`` gets its ``rainy``, on the device the batch is on."""
-        clean: Tensor = batch["clean"]
-        first = int(batch["serial"][0])
-        generator = torch.Generator().manual_seed(self.seed << 32 ^ first)
-        rainy, kinds = torch.empty_like(clean), len(self.renderers)
-        for kind, renderer in enumerate(self.renderers):
-            part = slice((kind - first) % kinds, None, kinds)
-            if len(clean[part]):
-                with torch.no_grad():
-                    rainy[part] = renderer(clean[part], generator=generator).rainy
-        return {**batch, "rainy": rainy, "clean": clean}
-
-
-def _textures(root: str) -> RainTextures:
-    return RainTextures([(pair.rainy.path, pair.clean.path) for pair in find_pairs(root).pairs])
-
-
-def _photos(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}; give one that holds clean photos.")
-    photos = image_files(root)
-    if not photos:
-        raise DataError(f"{root} holds no images; give a folder of PNG or JPEG photos.")
-    return photos
+        self.test = self.test._replace(folders=(f"test/{test_set}", test_set))

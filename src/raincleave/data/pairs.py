@@ -23,6 +23,7 @@ __all__ = [
     "Pair",
     "Picture",
     "RainPairs",
+    "RainyImages",
     "image_files",
 ]
 
@@ -222,6 +223,8 @@ class CleanImages(ImagePatches):
         **options: `ImagePatches`' arguments.
     """
 
+    role = "clean"
+
     def __init__(self, images: Sequence[Path], **options: Any) -> None:
         self.images = list(images)
         super().__init__(**options)
@@ -233,10 +236,16 @@ class CleanImages(ImagePatches):
         return read_size(Picture(self.images[number]))
 
     def _read(self, number: int) -> dict[str, Tensor]:
-        return {"clean": read_image(Picture(self.images[number]))}
+        return {self.role: read_image(Picture(self.images[number]))}
 
     def _name(self, number: int) -> str:
         return self.images[number].stem
+
+
+class RainyImages(CleanImages):
+    """Rainy photos without ground truth, to be derained: `CleanImages` with the key ``rainy``."""
+
+    role = "rainy"
 
 
 class RainPairs(ImagePatches):

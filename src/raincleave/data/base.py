@@ -1,0 +1,132 @@
+"""What the DataModules share: loaders, seeds, and a split that divides no scene."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from raincleave.data.pairs import EpochSampler, ImagePatches
+from raincleave.errors import DataError
+
+T = TypeVar("T")
+
+
+def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """The scenes held out for validation.
+
+    The choice depends on the scenes' names and the seed alone: adding an image moves no other.
+
+    Args:
+        scenes: scene of each image, repeated at will.
+        fraction: share of the scenes to hold out, in [0, 1); at least one unless it is 0.
+        seed: another seed, other scenes.
+    """
+    distinct = set(scenes)
+    count = min(len(distinct) - 1, max(1, round(fraction * len(distinct)))) if fraction else 0
+    ranked = sorted(distinct, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).digest())
+    return set(ranked[:count])
+
+
+class RainDataModule(LightningDataModule):
+    """What all share: loaders, split, seeds. A member says where its images come from.
+
+    Training yields augmented patches; validation, test and prediction yield whole images, one at
+    a time. A batch is ``{"rainy": (B,3,H,W), "clean": (B,3,H,W), "name": list[str]}``, RGB float32
+    in [0, 1].
+
+    Args:
+        root: folder of the dataset, or several.
+        batch_size: training patches a step, on each device.
+        patch_size: side of the training patches in pixels.
+        stride: cut a fixed grid with this step, as the papers did, instead of random crops.
+        patches_per_epoch: random crops an epoch; by default one for each image.
+        val_fraction: share of the training scenes held out for validation.
+        num_workers: processes that read images.
+        cache: keep the images in RAM as uint8; by default if they fit in 2 GiB.
+        seed: of split, order, crops, flips, turns and rain.
+        exclude: a text file with names of images to leave out, one a line, as
+            ``raincleave check-data --exclude-list`` writes it.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | list[str],
+        *,
+        batch_size: int = 16,
+        patch_size: int = 100,
+        stride: int | None = None,
+        patches_per_epoch: int | None = None,
+        val_fraction: float = 0.1,
+        num_workers: int = 2,
+        cache: bool | None = None,
+        seed: int = 0,
+        exclude: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.roots = [Path(part) for part in (root if isinstance(root, list) else [root])]
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.val_fraction, self.exclude = val_fraction, exclude
+        self.patching: dict[str, Any] = {
+            "patch_size": patch_size,
+            "stride": stride,
+            "patches_per_epoch": patches_per_epoch,
+            "augment": True,
+            "cache": cache,
+            "seed": seed,
+        }
+
+    train_set: ImagePatches
+    val_set: ImagePatches
+    test_set: ImagePatches
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled patches; incomplete last batches are dropped."""
+        trainer = self.trainer
+        sampler = EpochSampler(
+            self.train_set,
+            num_replicas=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            shuffle=True,
+            seed=self.seed,
+            drop_last=True,
+        )
+        return self._loader(self.train_set, self.batch_size, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Whole held-out images, one at a time."""
+        return self._loader(self.val_set, 1)
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Whole test images, one at a time."""
+        return self._loader(self.test_set, 1)
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The test images."""
+        return self._loader(self.test_set, 1)
+
+    def _loader(self, images: ImagePatches, batch_size: int, **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            images,
+            batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _without_excluded(self, images: list[T], name: Callable[[T], str]) -> list[T]:
+        """``images`` less those whose name stands in the ``exclude`` file."""
+        if self.exclude is None:
+            return images
+        try:
+            names = set(Path(self.exclude).read_text("utf-8").split("\n"))
+        except OSError as error:
+            raise DataError(f"The list {self.exclude} cannot be read ({error}).") from error
+        kept = [image for image in images if name(image) not in names]
+        if len(kept) == len(images):
+            raise DataError(f"No image of {self.roots[0]} is named in {self.exclude}.")
+        return kept

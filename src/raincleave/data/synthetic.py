@@ -1,0 +1,88 @@
+"""Training pairs without a dataset: rain rendered on clean photos as they pass by."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raincleave.data.base import RainDataModule, split_scenes
+from raincleave.data.layouts import find_pairs
+from raincleave.data.pairs import CleanImages, image_files
+from raincleave.data.synthesis import RainRenderer
+from raincleave.data.textures import RainTextures
+from raincleave.errors import DataError
+
+
+class SyntheticRain(RainDataModule):
+    """Rain rendered on the fly, on the training device, over folders of clean photos.
+
+    Held-out photos validate, always under the same rain; test and prediction show all photos.
+    Photos of the same file name count as one scene.
+
+    Args:
+        root: folder of clean photos, or several.
+        preset: the rain, or several kinds in equal parts; see
+            `raincleave.data.synthesis.RainRenderer`.
+        textures: a folder of genuine pairs whose rain takes the place of drawn streaks, see
+            `raincleave.data.textures.RainTextures`; never for ``"light"``.
+        texture_rate: share of the patches that get genuine rain, where there are textures.
+        **options: `RainDataModule`'s arguments.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | list[str],
+        preset: str | list[str] = "heavy",
+        textures: str | None = None,
+        texture_rate: float = 0.67,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        names = [preset] if isinstance(preset, str) else preset
+        layers = _textures(textures) if textures else None
+        self.renderers = [
+            RainRenderer(name)
+            if layers is None or name == "light"
+            else RainRenderer(name, textures=layers, texture_rate=texture_rate)
+            for name in names
+        ]
+
+    def setup(self, stage: str) -> None:
+        """Find the photos and hold out whole scenes."""
+        photos = [photo for root in self.roots for photo in _photos(root)]
+        photos = self._without_excluded(photos, lambda photo: photo.stem)
+        if stage in ("fit", "validate"):
+            held_out = split_scenes([p.stem for p in photos], self.val_fraction, self.seed)
+            self.val_set = CleanImages([p for p in photos if p.stem in held_out])
+            if stage == "fit":
+                training = [p for p in photos if p.stem not in held_out]
+                self.train_set = CleanImages(training, **self.patching)
+        else:
+            self.test_set = CleanImages(photos)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Let it rain: ``clean`` gets its ``rainy``, on the device the batch is on."""
+        clean: Tensor = batch["clean"]
+        first = int(batch["serial"][0])
+        generator = torch.Generator().manual_seed(self.seed << 32 ^ first)
+        rainy, kinds = torch.empty_like(clean), len(self.renderers)
+        for kind, renderer in enumerate(self.renderers):
+            part = slice((kind - first) % kinds, None, kinds)
+            if len(clean[part]):
+                with torch.no_grad():
+                    rainy[part] = renderer(clean[part], generator=generator).rainy
+        return {**batch, "rainy": rainy, "clean": clean}
+
+
+def _textures(root: str) -> RainTextures:
+    return RainTextures([(pair.rainy.path, pair.clean.path) for pair in find_pairs(root).pairs])
+
+
+def _photos(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}; give one that holds clean photos.")
+    photos = image_files(root)
+    if not photos:
+        raise DataError(f"{root} holds no images; give a folder of PNG or JPEG photos.")
+    return photos
