@@ -1,0 +1,261 @@
+"""What every architecture owes: the one model API."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from raincleave.errors import ConfigError, ImageError
+from raincleave.losses import ssim
+from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet
+
+SMALL = {
+    "drn": lambda **k: DRN(stages=2, recursions=2, channels=8, **k),
+    "srn": lambda **k: SRN(stages=2, res_blocks=1, **k),
+    "srn-gru": lambda **k: SRN(stages=2, res_blocks=1, cell="gru", mapping="direct", **k),
+    "brn": lambda **k: BRN(stages=2, **k),
+    "brn-gru": lambda **k: BRN(stages=2, cell="gru", **k),
+    "crn": lambda **k: BRN(stages=2, coupling="none", **k),
+    "resguidenet": lambda **k: ResGuideNet(blocks=2, recursions=2, channels=8, **k),
+    "rranet": lambda **k: RRANet(stages=2, width=4, **k),
+}
+GOLDEN = Path(__file__).parents[1] / "golden" / "families.json"
+
+
+@pytest.fixture(params=SMALL)
+def model(request) -> Derainer:
+    torch.manual_seed(0)
+    return SMALL[request.param]()
+
+
+def batch(size: int = 24) -> dict:
+    clean = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return {"rainy": (clean + 0.2).clamp(0, 1), "clean": clean, "name": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("build", "count"),
+    [
+        (lambda: DRN(), 10_595),
+        (lambda: DRN(stages=5, recursions=5), 10_595),
+        (lambda: DRN(res_blocks=1), 5_955),
+        (lambda: SRN(), 168_963),
+        (lambda: SRN(mapping="direct"), 168_963),
+        (lambda: SRN(mapping="direct", cell="gru"), 150_499),
+        (lambda: SRN(mapping="direct", sees_rainy=False), 168_099),
+        (lambda: SRN(res_blocks=18), 409_411),
+        (lambda: BRN(coupling="none"), 301_798),
+        (lambda: BRN(coupling="r2x"), 338_662),
+        (lambda: BRN(coupling="x2r"), 338_662),
+        (lambda: BRN(cell="gru"), 320_166),
+        (lambda: BRN(), 375_526),
+        (lambda: ResGuideNet(blocks=3), 19_404 + 30),
+        (lambda: ResGuideNet(blocks=5), 37_065 + 48),
+    ],
+)
+def test_published_parameter_counts(build, count):
+    assert sum(p.numel() for p in build().parameters()) == count
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 64), (3, 70)])
+def test_any_size_is_kept_and_forward_is_the_last_stage(model, size):
+    rainy = torch.rand(1, 3, *size)
+    with torch.inference_mode():
+        stages = list(model.eval().unroll(rainy))
+        assert all(stage.background.shape == rainy.shape for stage in stages)
+        assert torch.equal(model(rainy), stages[-1].background)
+        assert torch.equal(model(rainy, stages=1), stages[0].background)
+
+
+def test_stages_out_of_range_are_refused(model):
+    rainy = torch.rand(1, 3, 8, 8)
+    with pytest.raises(ConfigError, match="must be 1 or more"):
+        model(rainy, stages=0)
+    with pytest.raises(ConfigError, match=r"has \d stages, not 99"):
+        model(rainy, stages=99)
+
+
+def test_hidden_states_follow_the_input(model):
+    model = model.double()
+    rainy = torch.rand(1, 3, 16, 16, dtype=torch.float64).to(memory_format=torch.channels_last)
+    assert model(rainy).dtype == torch.float64
+
+
+@pytest.mark.parametrize("supervision", ["single", "recursive"])
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_gets_a_gradient(name, supervision):
+    torch.manual_seed(0)
+    model = SMALL[name](supervision=supervision)
+    model.training_step(batch()).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("drn", [0.1, 1.2]),
+        ("srn", [0.0, 1.0]),
+        ("brn", [0.0, 1.0]),
+        ("rranet", [0.0, 1.0]),
+    ],
+)
+def test_the_loss_is_the_papers_sum(name, weights):
+    torch.manual_seed(0)
+    model, data = SMALL[name](), batch()
+    x = [stage.background for stage in model.unroll(data["rainy"])]
+    by_hand = sum(w * -ssim(xt, data["clean"]).mean() for w, xt in zip(weights, x, strict=True))
+    torch.testing.assert_close(model.training_step(data), by_hand)
+
+
+def test_the_loss_of_resguidenet_averages_blocks_and_merge():
+    torch.manual_seed(0)
+    model, data = SMALL["resguidenet"](), batch()
+    x = [stage.background for stage in model.unroll(data["rainy"])]
+    assert len(x) == 3
+    by_hand = 0.0
+    for xt in x:
+        mse = (xt - data["clean"]).square().mean()
+        log = torch.log(1 / (ssim(xt, data["clean"]) + 1e-4)).mean()
+        by_hand = by_hand + (mse + log) / 3
+    torch.testing.assert_close(model.training_step(data), by_hand)
+
+
+def test_recursive_supervision_of_brn_with_rain():
+    torch.manual_seed(0)
+    model, data = SMALL["brn"](supervision="recursive", supervise_rain=True), batch()
+    stages = list(model.unroll(data["rainy"]))
+    rain = data["rainy"] - data["clean"]
+    losses = [
+        -0.55 * ssim(s.background, data["clean"]).mean() - 0.45 * ssim(s.rain, rain).mean()
+        for s in stages
+    ]
+    torch.testing.assert_close(model.training_step(data), 0.5 * losses[0] + 1.5 * losses[1])
+
+
+def test_identical_seeds_give_identical_losses(model):
+    name = type(model).__name__
+
+    def three_steps() -> list[float]:
+        torch.manual_seed(3)
+        fresh = type(model)(**model.hparams)
+        optimizer = fresh.published_optimizer()
+        losses = []
+        for _ in range(3):
+            loss = fresh.training_step(batch())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    first = three_steps()
+    assert first == three_steps(), name
+    assert first[-1] < first[0]
+
+
+def test_checkpointed_stages_train_the_same(model):
+    data = batch()
+    again = type(model)(**{**model.hparams, "checkpoint_stages": True})
+    again.load_state_dict(model.state_dict())
+    for network in (model, again):
+        network.training_step(data).backward()
+    for p, q in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_hyper_parameters_are_json(model):
+    assert type(model)(**json.loads(json.dumps(dict(model.hparams)))).hparams == model.hparams
+
+
+def test_an_unknown_loss_is_named():
+    with pytest.raises(ConfigError, match="there is no loss 'l7'"):
+        DRN(loss="l7")
+
+
+def test_derain_leaves_the_mode_and_takes_tensors(model):
+    model.train()
+    image = torch.rand(3, 20, 30)
+    clean = model.derain(image)
+    assert model.training
+    assert clean.shape == image.shape
+    expected = model.eval()(image[None])[0].clamp(0, 1)
+    torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_derain_refuses_nan(model):
+    with pytest.raises(ImageError, match=r"(?i)nan"):
+        model.derain(torch.full((3, 8, 8), torch.nan))
+
+
+def test_saved_weights_are_bit_equal(model, tmp_path):
+    from raincleave import load
+
+    model.save(tmp_path / "weights.safetensors")
+    loaded = load(tmp_path / "weights.safetensors")
+    assert dict(loaded.hparams) == dict(model.hparams)
+    assert not loaded.training
+    for (n, p), (m, q) in zip(
+        sorted(model.state_dict().items()), sorted(loaded.state_dict().items()), strict=True
+    ):
+        assert n == m
+        assert torch.equal(p, q)
+
+
+def test_exports_at_a_size_it_was_not_traced_at(model):
+    multiple = model.size_multiple
+    height, width = torch.export.Dim("h", min=2, max=64), torch.export.Dim("w", min=2, max=64)
+    dims = {2: multiple * height, 3: multiple * width} if multiple > 1 else {2: height, 3: width}
+    program = torch.export.export(
+        Forward(model.eval()), (torch.rand(1, 3, 24, 32),), dynamic_shapes=[dims], strict=False
+    )
+    image = torch.rand(1, 3, 40, 16)
+    torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
+
+
+class Forward(nn.Module):
+    """`Derainer` is a LightningModule, whose trainer property torch.export must not touch."""
+
+    def __init__(self, model: Derainer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rainy):
+        return self.model(rainy)
+
+
+def formula_weights(model: Derainer) -> None:
+    """Weights that need no random generator: the same in every version of torch."""
+    with torch.no_grad():
+        for k, p in enumerate(model.parameters()):
+            i = torch.arange(p.numel(), dtype=torch.float64)
+            wave = torch.sin(i * 12.9898 + k) * 0.5 / max(1, p[0].numel()) ** 0.5
+            p.copy_(wave.view(p.shape))
+
+
+def golden_values(model: Derainer) -> list[list[float]]:
+    formula_weights(model)
+    i = torch.arange(3 * 12 * 14, dtype=torch.float64)
+    rainy = (0.5 + 0.5 * torch.sin(i * 0.37)).view(1, 3, 12, 14)
+    with torch.inference_mode():
+        stages = list(model.double().eval().unroll(rainy))
+    return [
+        [s.background.mean().item(), s.background.std().item(), s.background[0, 1, 5, 7].item()]
+        for s in stages
+    ]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_golden_outputs(name):
+    expected = torch.tensor(json.loads(GOLDEN.read_text())[name])
+    torch.testing.assert_close(
+        torch.tensor(golden_values(SMALL[name]())), expected, atol=1e-6, rtol=1e-6
+    )
+
+
+if __name__ == "__main__":  # python tests/models/test_contract.py writes the golden file anew
+    GOLDEN.write_text(
+        json.dumps({n: golden_values(b()) for n, b in SMALL.items()}, indent=1) + "\n"
+    )
