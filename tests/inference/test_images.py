@@ -261,6 +261,16 @@ def test_channels_last_tensor_becomes_contiguous():
     assert torch.equal(tensor, image)
 
 
+def test_result_of_inference_mode_can_be_trained_on():
+    with torch.inference_mode():
+        image = torch.rand(3, 5, 7)
+        tensor, restore = to_tensor(image)
+        result = restore(tensor * 0.5)
+    weight = torch.ones((), requires_grad=True)
+    (weight * result).sum().backward()
+    assert weight.grad == pytest.approx(image.sum().item() / 2, rel=1e-5)
+
+
 @pytest.mark.gpu
 def test_tensor_returns_to_its_device():
     image = torch.rand(3, 5, 7, device="cuda")

@@ -147,6 +147,8 @@ def _planes_to_rgb(planes: Tensor, name: str) -> Tensor:
     return rgb.expand(-1, 3, -1, -1).contiguous()
 
 
+# A tensor made in inference mode is of no use to a caller who goes on to train with it.
+@torch.inference_mode(False)
 def _rgb_to_planes(derained: Tensor, planes: Tensor) -> Tensor:
     """The way back: (B, 3, H, W) float to the shape, type, device and alpha of ``planes``."""
     colour = derained.to(planes.device, torch.float32).clamp(0, 1)
