@@ -114,8 +114,8 @@ class PairedRain(RainDataModule):
         found = find_pairs(next((folder for folder in below if folder.is_dir()), root))
         if found.layout not in rows:
             raise DataError(
-                f"{found.root} is laid out like {found.layout.name}, but this part of {title} comes "
-                f"as {examples}; fetch {self.fetch} from {self.page}."
+                f"{found.root} is laid out like {found.layout.name}, but this part of {title} "
+                f"comes as {examples}; fetch {self.fetch} from {self.page}."
             )
         return found
 
@@ -123,7 +123,7 @@ class PairedRain(RainDataModule):
 def with_scenes(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs, with the same ``scene`` wherever their clean images show the same."""
     pictures = list(dict.fromkeys(pair.clean for pair in pairs))
-    if len(pictures) > _MOST_READ or len({pair.scene for pair in pairs}) < len(pictures):
+    if len(pictures) > _MOST_READ:
         return list(pairs)
     numbers = dict(zip(pictures, scene_numbers(fingerprints(pictures)), strict=True))
     names = {pair.clean: pair.scene for pair in pairs}

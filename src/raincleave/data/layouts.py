@@ -13,10 +13,14 @@ from raincleave.data.pairs import Pair
 from raincleave.data.pictures import SUFFIXES, Half, Picture
 from raincleave.errors import DataError
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_pairs", "scan"]
+__all__ = ["LAYOUTS", "Found", "Layout", "NoPairsError", "find_pairs", "scan"]
 
 _IMAGE = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})"
 _DEPTH = 3
+
+
+class NoPairsError(DataError):
+    """A folder without any pair; it may hold photos, or datasets further below."""
 
 
 class Found(NamedTuple):
@@ -78,7 +82,7 @@ def scan(root: str | Path) -> Found:
         )
         if found is not None:
             return found
-    raise DataError(_why_not(root, files))
+    raise _why_not(root, files)
 
 
 def list_images(root: Path) -> list[str]:
@@ -207,19 +211,25 @@ def datasets_below(root: Path) -> list[Path]:
     return holding
 
 
-def _why_not(root: Path, files: Sequence[str]) -> str:
+def _why_not(root: Path, files: Sequence[str]) -> DataError:
     """Why a folder follows no layout, in one sentence, with the likeliest remedy."""
-    for layout in LAYOUTS[:5]:
+    for layout in LAYOUTS:
+        # Any photo may be named like the files of the other layouts.
+        if layout.name in ("Rain1200", "SPA-Data", "two folders", "side by side"):
+            continue
         for pattern, other in ((layout.clean, "rainy"), (layout.rainy, "clean")):
             if matches := _keys(files, pattern):
                 first = root / next(iter(matches.values()))[0]
-                return f"{first} has no {other} partner; files are named like {layout.example}."
+                hint = f"files are named like {layout.example}"
+                return DataError(f"{first} has no {other} partner; {hint}.")
     if not files:
-        return f"{root} holds no images; give the folder that holds the dataset."
+        return NoPairsError(f"{root} holds no images; give the folder that holds the dataset.")
     if below := datasets_below(root):
         names = ", ".join(path.relative_to(root).as_posix() for path in below[:6])
-        return f"{root} holds no pairs itself, but its folders {names} do; give one of them."
-    return (
+        return NoPairsError(
+            f"{root} holds no pairs itself, but its folders {names} do; give one of them."
+        )
+    return NoPairsError(
         f"{root} holds {len(files)} images but no pairs in a known layout; the simplest is two "
         "folders, rainy and clean, with the same file names in both."
     )

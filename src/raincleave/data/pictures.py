@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from os import cpu_count, getpid
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -83,3 +83,18 @@ def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """``[function(item) for item in items]`` on threads: decoding releases the interpreter lock."""
     with ThreadPoolExecutor(max_workers=min(8, cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        DataError: the folder is missing or cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.{getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written ({error}).") from error

@@ -1,0 +1,173 @@
+"""``raincleave synthesize``: a rainy dataset from a folder of clean photos."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from raincleave.data.pictures import Picture, image_files, read_image, write_whole
+from raincleave.errors import ConfigError, DataError
+
+_SETTINGS = "synthesis.json"
+
+
+class _Task(NamedTuple):
+    """One pair to make."""
+
+    photo: Path
+    out: Path
+    name: str
+    preset: str
+    seed: int
+
+
+def add_arguments(parser: Any) -> None:
+    """Adds the options, one by hand: a signature knows no dashes."""
+    parser.add_argument(
+        "--per-image", type=int, default=1, help="rainy images of each photo (default: 1)"
+    )
+    parser.add_function_arguments(synthesize, as_positional=True, skip={"per_image"})
+
+
+def synthesize(
+    clean: str,
+    out: str,
+    *,
+    preset: str = "heavy",
+    seed: int = 0,
+    workers: int = 1,
+    per_image: int = 1,
+) -> int:
+    """Render rain on photos and write the pairs as PNG, ``rainy/NAME.png`` and ``clean/NAME.png``.
+
+    Every pair depends on the seed and its own name alone, whatever the number of workers; pairs
+    that are there already are left alone, so that an interrupted run goes on where it stopped.
+
+    Args:
+        clean: folder of clean photos.
+        out: folder for the dataset; made if it is not there.
+        preset: the rain: light, heavy or real.
+        seed: another seed, other rain.
+        workers: processes that render.
+        per_image: rainy images of each photo, named ``NAME-1.png``, ``NAME-2.png`` ...
+
+    Returns:
+        0, or 1 if a photo could not be read; the others are rendered nevertheless.
+
+    Raises:
+        DataError: there are no photos, two have the same name, or the disk refuses.
+        ConfigError: a setting makes no sense, or ``out`` was made with others.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from raincleave.data.synthesis import RainRenderer
+
+    if workers < 1 or per_image < 1:
+        raise ConfigError("--workers and --per-image must be at least 1.")
+    RainRenderer(preset)  # an unknown preset is told before anything is written
+    photos = _photos(Path(clean))
+    target = Path(out)
+    _settle(target, {"preset": preset, "seed": seed, "per_image": per_image})
+    tasks = [
+        _Task(photo, target, f"{photo.stem}-{k}" if per_image > 1 else photo.stem, preset, seed)
+        for photo in photos
+        for k in range(1, per_image + 1)
+    ]
+    todo = [task for task in tasks if not all(path.exists() for path in _paths(task))]
+    failed = 0
+    with Progress(console=Console(stderr=True)) as bar:
+        for problem in bar.track(_run(todo, workers), total=len(todo), description="raining"):
+            if problem:
+                failed += 1
+                bar.console.print(problem, style="red", highlight=False, soft_wrap=True)
+    kept = len(tasks) - len(todo)
+    print(f"wrote {len(todo) - failed} pairs to {target}" + (f", {kept} kept" if kept else ""))
+    return int(failed > 0)
+
+
+def _photos(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; give one that holds clean photos.")
+    photos = image_files(folder)
+    if not photos:
+        raise DataError(f"{folder} holds no images; give a folder of PNG or JPEG photos.")
+    stems: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in stems:
+            raise DataError(f"{stems[photo.stem]} and {photo} would have the same name; move one.")
+        stems[photo.stem] = photo
+    return photos
+
+
+def _settle(out: Path, settings: dict[str, Any]) -> None:
+    """Note the settings in ``out``, or see that they are those it was begun with."""
+    note = out / _SETTINGS
+    for folder in ("rainy", "clean"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    if note.exists():
+        before = json.loads(note.read_text("utf-8"))
+        if before != settings:
+            told = ", ".join(f"{key} {value}" for key, value in before.items())
+            raise ConfigError(f"{out} was begun with {told}; choose another folder or the same.")
+    else:
+        write_whole(note, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def _paths(task: _Task) -> tuple[Path, Path]:
+    return tuple(task.out / folder / f"{task.name}.png" for folder in ("rainy", "clean"))  # type: ignore[return-value]
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[str]:
+    """Make every pair; an empty string for each that went well, else what is wrong."""
+    if workers == 1 or len(tasks) < 2:
+        import torch
+
+        threads = torch.get_num_threads()
+        _one_thread()
+        try:
+            yield from map(_make, tasks)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        yield from pool.map(_make, tasks)
+
+
+def _one_thread() -> None:
+    """The order of sums, and so the last bit, depends on the number of threads."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _make(task: _Task) -> str:
+    """Render and write one pair; the clean image last, since it marks the pair as done."""
+    import torch
+
+    from raincleave.data.synthesis import RainRenderer
+
+    try:
+        clean = read_image(Picture(task.photo))
+        digest = hashlib.sha256(f"{task.seed}/{task.name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        with torch.no_grad():
+            rainy = RainRenderer(task.preset)(clean[None] / 255, generator=generator).rainy[0]
+        levels = (rainy * 255).round().clamp(0, 255).to(torch.uint8)
+        for path, image in zip(_paths(task), (levels, clean), strict=True):
+            write_whole(path, _png(image))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _png(image: Any) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
