@@ -67,6 +67,19 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     return PROTOCOLS[protocol]
 
 
+def quantise(image: Tensor, protocol: str | Protocol = "csdwren") -> Tensor:
+    """The 8-bit file that the protocol's scripts would have saved and scored.
+
+    Args:
+        image: any shape, float in [0, 1], clamped; uint8 comes back as it is.
+        protocol: a name in `PROTOCOLS`, or a `Protocol`.
+
+    Returns:
+        The same shape, uint8.
+    """
+    return _levels(image.detach(), get_protocol(protocol).save).to(torch.uint8)
+
+
 def psnr(test: Tensor, clean: Tensor, protocol: str | Protocol = "csdwren") -> Tensor:
     """Peak signal-to-noise ratio of each image, ``10 log10(255² / MSE)``.
 

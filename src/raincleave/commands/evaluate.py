@@ -1,0 +1,322 @@
+"""``raincleave evaluate``: score models, inputs or finished images under a stated protocol."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from raincleave.benchmarks import find_dataset, find_folders
+from raincleave.data.pairs import Pair
+from raincleave.errors import ConfigError, DataError
+from raincleave.evaluation import (
+    LADDER,
+    Derained,
+    Scores,
+    derain_pair,
+    read_only,
+    score_pairs,
+    strict_float32,
+)
+from raincleave.figures import to_picture
+from raincleave.hub import checkpoints, load
+from raincleave.inference.files import save as save_image
+from raincleave.metrics import Protocol, quantise
+from raincleave.reports import (
+    Entry,
+    Report,
+    draw_charts,
+    draw_strips,
+    explain_table,
+    score_table,
+    write_csv,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from raincleave.models import Derainer
+
+
+def add_arguments(parser: Any) -> None:
+    """Adds the options, some by hand: a signature knows no ``MODEL ...`` and no flag."""
+    by_hand = {"models", "images", "explain", "keep_going"}
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="names of checkpoints or weight files; none scores the rainy inputs alone",
+    )
+    parser.add_argument(
+        "--images",
+        nargs=2,
+        metavar=("FINISHED", "CLEAN"),
+        help="score a folder of finished images against their ground truth, without any model",
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="score the same images under every protocol"
+    )
+    parser.add_argument(
+        "--keep-going",
+        dest="keep_going",
+        action="store_true",
+        help="leave unusable pairs out, and name them at the end, instead of stopping",
+    )
+    parser.add_function_arguments(evaluate, skip=by_hand)
+
+
+def evaluate(
+    models: list[str],
+    *,
+    images: list[str] | None = None,
+    root: str | None = None,
+    data: str | None = None,
+    protocol: Literal["csdwren", "mprnet", "rgb"] = "csdwren",
+    stages: str | None = None,
+    every: int = 1,
+    precision: Literal["32", "bf16"] = "32",
+    device: str = "auto",
+    json: str | None = None,
+    csv: str | None = None,
+    save: str | None = None,
+    figures: str | None = None,
+    explain: bool = False,
+    keep_going: bool = False,
+) -> int:
+    """Score models on a dataset of rainy-clean pairs.
+
+    Args:
+        models: names of checkpoints or weight files; none scores the rainy inputs alone.
+        images: two folders, finished images and their ground truth, to score without a model.
+        root: folder of the dataset, whose layout is recognised, or the folder it lies in.
+        data: name of the dataset, such as Rain100H; it is an error if the folder is another.
+        protocol: csdwren (DRN, SRN, BRN, PReNet, RRANet), mprnet (MSPFN, MPRNet, Restormer) or rgb.
+        stages: a number, to stop after that stage, or "all", to score every stage.
+        every: score one pair in so many, for a quick look.
+        precision: 32 is exact; bf16 is faster, and not comparable with published figures.
+        device: auto, cpu, cuda, cuda:1, ...; auto takes the GPU if there is one.
+        json: file to write all figures to.
+        csv: file to write the values of each image to.
+        save: folder to write the derained images to, 8-bit as the protocol saves them.
+        figures: folder to write charts and strips of the stages to.
+        explain: score the same images under every protocol, and show what each step changes.
+        keep_going: leave unusable pairs out, and name them at the end, instead of stopping.
+
+    Returns:
+        0, or 1 if a pair was left out.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        DataError: the dataset, or one of its files, is missing or unusable.
+        CheckpointError: a model cannot be loaded.
+    """
+    _check(models, images, root, every)
+    _check_targets(models, {"--json": json, "--csv": csv}, save or figures)
+    found = find_folders(*images) if images else find_dataset(root or ".", data)
+    failures = list(found.problems)
+    if failures and not keep_going:
+        raise DataError(f"{failures[0]} ({len(failures)} in all; --keep-going leaves them out)")
+    runner = _Runner(
+        pairs=found.pairs[::every],
+        protocols={protocol: protocol, **(LADDER if explain else {})},
+        stages=_parse_stages(stages),
+        every_stage=stages == "all" or figures is not None,
+        device=_pick_device(device if models else "cpu"),
+        precision=precision,
+        save=Path(save) if save else None,
+        figures=Path(figures) if figures else None,
+        failures=failures,
+        keep_going=keep_going,
+    )
+    report = Report(
+        dataset=found.name,
+        root=str(found.root),
+        protocol=protocol,
+        precision=precision,
+        device=str(runner.device),
+        every=every,
+        subject="finished images" if images else "rainy input",
+        failures=failures,
+    )
+    with strict_float32(), _progress(len(runner.pairs) * max(1, len(models))) as progress:
+        runner.run(models, report, partial(progress.advance, TaskID(0)))
+    _print(report, explain)
+    if json:
+        write_json(report, Path(json))
+    if csv:
+        write_csv(report, Path(csv))
+    return 1 if failures else 0
+
+
+def _check(models: list[str], images: list[str] | None, root: str | None, every: int) -> None:
+    if (images is None) == (root is None):
+        raise ConfigError("give --root with a dataset, or --images with two folders.")
+    if images and models:
+        raise ConfigError("--images scores finished images; leave the models out, or give --root.")
+    if every < 1:
+        raise ConfigError(f"--every must be 1 or more, not {every}.")
+
+
+def _check_targets(models: list[str], files: dict[str, str | None], folder: str | None) -> None:
+    """Find out before the long run that its results would have no place."""
+    if folder and not models:
+        raise ConfigError("--save and --figures need a model whose results they show.")
+    for option, path in files.items():
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ConfigError(f"{option} {path}: there is no folder {Path(path).parent}.")
+
+
+def _parse_stages(stages: str | None) -> int | None:
+    if stages in (None, "all"):
+        return None
+    if not str(stages).isdecimal() or int(str(stages)) < 1:
+        raise ConfigError(f'--stages is a number from 1 up, or "all", not {stages!r}.')
+    return int(str(stages))
+
+
+def _pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"--device {name} cannot be used here: {reason}.") from error
+
+
+def _progress(total: int) -> Progress:
+    """A bar on stderr with a single task, gone when it is done."""
+    progress = Progress(
+        TextColumn("scoring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    progress.add_task("scoring", total=total)
+    return progress
+
+
+def _print(report: Report, explain: bool) -> None:
+    console = Console()
+    console.print(report.title, markup=False, highlight=False, soft_wrap=True)
+    console.print(score_table(report))
+    if explain:
+        console.print(explain_table(report, report.entries[0], of_input=True))
+        for entry in report.entries:
+            if entry.model:
+                console.print(explain_table(report, entry, of_input=False))
+    for sentence in report.failures:
+        Console(stderr=True).print(f"left out: {sentence}", markup=False, soft_wrap=True)
+
+
+@dataclass
+class _Runner:
+    """Scores one model after the other over the same pairs."""
+
+    pairs: list[Pair]
+    protocols: Mapping[str, str | Protocol]
+    stages: int | None
+    every_stage: bool
+    device: torch.device
+    precision: str
+    save: Path | None
+    figures: Path | None
+    failures: list[str]
+    keep_going: bool
+
+    def run(self, models: list[str], report: Report, advance: Callable[[], None]) -> None:
+        """Fill the report's entries."""
+        if not models:
+            scores = self._score(read_only, lambda derained: advance())
+            report.entries.append(Entry(None, scores))
+        for ref, label in _labels(models).items():
+            folder = self.save and (self.save / label if len(models) > 1 else self.save)
+            report.entries.append(self._run_model(ref, label, report.protocol, folder, advance))
+        if self.figures:
+            draw_charts(self.figures, report)
+
+    def _run_model(
+        self,
+        ref: str,
+        label: str,
+        protocol: str,
+        /,
+        folder: Path | None,
+        advance: Callable[[], None],
+    ) -> Entry:
+        model = self._load(ref)
+        process = partial(
+            derain_pair,
+            model,
+            last=self.stages,
+            every_stage=self.every_stage,
+            bf16=self.precision == "bf16",
+        )
+
+        def each(derained: Derained | None) -> None:
+            advance()
+            if derained and folder:
+                _save(derained, folder, protocol)
+
+        scores = self._score(process, each)
+        if self.figures:
+            draw_strips(self.figures, label, scores[protocol], self.pairs, process)
+        parameters = sum(weight.numel() for weight in model.parameters())
+        return Entry(ref, scores, parameters, _sha256(ref), label)
+
+    def _load(self, ref: str) -> "Derainer":
+        model = load(ref)
+        # A recurrent network runs as often as asked, beyond the number it was trained with too.
+        if self.stages and self.stages > model.hparams.get("stages", self.stages):
+            model = load(ref, stages=self.stages)
+        return model.to(self.device, memory_format=torch.channels_last)
+
+    def _score(
+        self, process: Callable[[Pair], Derained], each: Callable[[Derained | None], None]
+    ) -> dict[str, Scores]:
+        left_out: list[str] | None = [] if self.keep_going else None
+        scores = score_pairs(self.pairs, process, self.protocols, failures=left_out, each=each)
+        new = [sentence for sentence in left_out or () if sentence not in self.failures]
+        self.failures.extend(new)
+        if not next(iter(scores.values())).images:
+            raise DataError(f"none of {len(self.pairs)} pairs could be scored; {self.failures[0]}")
+        return scores
+
+
+def _labels(models: list[str]) -> dict[str, str]:
+    """A short name for each model that can also name a file: a path's stem, if it is unique."""
+    short = [ref if ref in checkpoints() else Path(ref).stem for ref in models]
+    return {
+        ref: name if short.count(name) == 1 else re.sub(r"[^\w.-]+", "_", ref)
+        for ref, name in zip(models, short, strict=True)
+    }
+
+
+def _sha256(ref: str) -> str:
+    named = checkpoints().get(ref)
+    return named["sha256"] if named else hashlib.sha256(Path(ref).read_bytes()).hexdigest()
+
+
+def _save(derained: Derained, folder: Path, protocol: str) -> None:
+    """Write the output as the 8-bit PNG that the protocol scores."""
+    target = folder / f"{derained.pair.name}.png"
+    sources = (derained.pair.rainy.path, derained.pair.clean.path)
+    if target.exists() and any(target.samefile(source) for source in sources):
+        raise ConfigError(f"--save would overwrite {target} of the dataset; give another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    output = derained.stages[max(derained.stages)]
+    save_image(to_picture(quantise(output, protocol)), target)
