@@ -17,6 +17,7 @@ from raincleave.errors import DataError
 
 __all__ = [
     "PairedFolders",
+    "PairedRain",
     "Rain12",
     "Rain13K",
     "Rain100H",
@@ -26,6 +27,7 @@ __all__ = [
     "Rain800",
     "Rain1200",
     "Rain1400",
+    "RainDataModule",
     "SPAData",
     "SyntheticRain",
 ]
