@@ -306,9 +306,12 @@ def _labels(models: list[str]) -> dict[str, str]:
     }
 
 
-def _sha256(ref: str) -> str:
-    named = checkpoints().get(ref)
-    return named["sha256"] if named else hashlib.sha256(Path(ref).read_bytes()).hexdigest()
+def _sha256(ref: str) -> str | None:
+    """Of the weight file, where it is one file and at hand."""
+    if ref in checkpoints():
+        return checkpoints()[ref]["sha256"]
+    path = Path(ref)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _save(derained: Derained, folder: Path, protocol: str) -> None:
