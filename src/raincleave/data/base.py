@@ -111,7 +111,8 @@ class RainDataModule(LightningDataModule):
     def _loader(self, images: ImagePatches, batch_size: int, **options: Any) -> DataLoader[Any]:
         return DataLoader(
             images,
-            batch_size,
+            # By keyword, since Lightning rebuilds the loader for prediction.
+            batch_size=batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

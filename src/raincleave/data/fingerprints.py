@@ -25,15 +25,15 @@ def fingerprint(image: Tensor) -> Tensor:
     """The fingerprint of an image.
 
     Args:
-        image: (3, H, W), any scale.
+        image: (3, H, W), in 8-bit levels, of any type.
 
     Returns:
-        (264,), float32, of length 1; zeros for an image of one grey.
+        (264,), float32, of length 1, or next to 0 for an image of one grey.
     """
     grey = image.float().mean(0)[None, None]
     coarse = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True)[0, 0]
     steps = torch.cat([coarse.diff(dim=0).flatten(), coarse.diff(dim=1).flatten()])
-    return steps / steps.norm().clamp(min=1e-3)
+    return steps / steps.norm().clamp(min=1)
 
 
 def fingerprints(pictures: Sequence[Picture]) -> Tensor:

@@ -1,0 +1,101 @@
+"""``raincleave synthesize`` as people type it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raincleave.cli import run
+from raincleave.data.layouts import find_pairs
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        coarse = np.random.default_rng(number).integers(40, 180, (6, 7, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number}.jpg", quality=95)
+    return folder
+
+
+def _contents(root: Path):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def _synthesize(photos, out, *options):
+    return run(["synthesize", str(photos), str(out), *options])
+
+
+def test_makes_a_dataset_that_is_read_back(photos, tmp_path, capsys):
+    assert _synthesize(photos, tmp_path / "out", "--per-image", "2") == 0
+    assert "wrote 6 pairs" in capsys.readouterr().out
+    found = find_pairs(tmp_path / "out")
+    assert [pair.name for pair in found.pairs] == ["0-1", "0-2", "1-1", "1-2", "2-1", "2-2"]
+    clean, rainy = (
+        np.asarray(Image.open(p.path), int) for p in (found.pairs[0][2], found.pairs[0][1])
+    )
+    assert np.array_equal(clean, np.asarray(Image.open(photos / "0.jpg")))
+    assert (rainy >= clean).mean() > 0.99  # heavy rain only adds light
+    assert (rainy - clean).mean() > 2
+    other = np.asarray(Image.open(found.pairs[1].rainy.path), int)
+    assert not np.array_equal(rainy, other)
+
+
+def test_bytes_follow_the_seed_alone(photos, tmp_path):
+    _synthesize(photos, tmp_path / "a")
+    _synthesize(photos, tmp_path / "b", "--workers", "2")
+    _synthesize(photos, tmp_path / "c", "--seed", "1")
+    first = _contents(tmp_path / "a")
+    assert len(first) == 7
+    assert first == _contents(tmp_path / "b")
+    assert first["rainy/0.png"] != _contents(tmp_path / "c")["rainy/0.png"]
+
+
+def test_goes_on_where_it_stopped(photos, tmp_path, capsys):
+    _synthesize(photos, tmp_path / "out")
+    whole = _contents(tmp_path / "out")
+    (tmp_path / "out/clean/1.png").unlink()
+    kept = (tmp_path / "out/rainy/2.png").stat().st_mtime_ns
+    assert _synthesize(photos, tmp_path / "out") == 0
+    assert "wrote 1 pairs" in capsys.readouterr().out.splitlines()[-1]
+    assert _contents(tmp_path / "out") == whole
+    assert (tmp_path / "out/rainy/2.png").stat().st_mtime_ns == kept
+
+
+def test_other_settings_are_not_mixed(photos, tmp_path, capsys):
+    _synthesize(photos, tmp_path / "out")
+    assert _synthesize(photos, tmp_path / "out", "--preset", "light") == 1
+    assert "was begun with preset heavy, seed 0, per_image 1" in capsys.readouterr().err
+
+
+def test_a_broken_photo_does_not_stop_the_rest(photos, tmp_path, capsys):
+    (photos / "1.jpg").write_bytes(b"no image")
+    assert _synthesize(photos, tmp_path / "out") == 1
+    told = capsys.readouterr()
+    assert "1.jpg cannot be read" in told.err
+    assert "wrote 2 pairs" in told.out
+    assert len(find_pairs(tmp_path / "out").pairs) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--preset", "hevy"], "there is no rain 'hevy'"),
+        (["--workers", "0"], "must be at least 1"),
+    ],
+)
+def test_refusals(photos, tmp_path, capsys, options, told):
+    assert _synthesize(photos, tmp_path / "out", *options) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_that_would_collide(photos, tmp_path, capsys):
+    Image.new("RGB", (48, 40)).save(photos / "1.png")
+    assert _synthesize(photos, tmp_path / "out") == 1
+    assert "would have the same name" in capsys.readouterr().err
+    assert _synthesize(tmp_path / "nowhere", tmp_path / "out") == 1
+    assert "There is no folder" in capsys.readouterr().err
