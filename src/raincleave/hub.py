@@ -1,22 +1,65 @@
-"""Where weights come from: named checkpoints, files of ours, the authors' releases."""
+"""Where weights come from: named checkpoints, the Hub, files of ours, the authors' releases.
+
+``checkpoints.json`` holds, by name, one entry for each named checkpoint::
+
+    {"drn-7x7": {
+        "architecture": "DRN",                      class in raincleave.models
+        "arguments": {"stages": 7, ...},            its constructor's, JSON scalars or lists
+        "file": "drn-7x7.safetensors",              in src/raincleave/weights; null: on the Hub
+        "sha256": "...", "size": 47000,             of that file; bytes
+        "parameters": 10595,
+        "hub": {"repo": "owner/name", "revision": "<full commit>"},     optional
+        "source": "trained by raincleave",
+        "licence": "Apache-2.0",                    of the weights
+        "training": {"data": "...", "licence": "...", "recipe": "drn-7x7", "command": "...",
+                     "steps": 30000, "hours": 2.5, "machine": "...", "seed": 0, "commit": "..."},
+        "figures": [{"dataset": "Rain100H", "protocol": "csdwren", "images": 100,
+                     "input_psnr": 13.55, "input_ssim": 0.379, "psnr": 26.9, "ssim": 0.86}]
+    }}
+
+``examples/package_checkpoint.py`` writes an entry from a trained file and a card.
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raincleave.errors import CheckpointError
+from raincleave.building import build
+from raincleave.contents import (
+    Contents,
+    fetch_weights,
+    from_safetensors,
+    read_authors,
+    read_folder,
+    read_lightning,
+    read_repository,
+)
+from raincleave.errors import CheckpointError, ConfigError
+from raincleave.remote import SCHEME, Access, is_commit, parse_ref
+from raincleave.weightfiles import read_bytes
 
 if TYPE_CHECKING:
+    import torch
+
     from raincleave.inference.images import Image
     from raincleave.models import Derainer
 
 DEFAULT = "drn-7x7"
+__all__ = [
+    "DEFAULT",
+    "build",
+    "checkpoints",
+    "derain",
+    "list_models",
+    "load",
+    "load_safetensors",
+    "load_with",
+]
 
 
 @cache
@@ -38,54 +81,121 @@ def list_models() -> list[str]:
     return sorted(checkpoints())
 
 
-def load(ref: str | os.PathLike[str], *, stages: int | None = None) -> "Derainer":
-    """Load a pretrained model, in eval mode, on the CPU; nothing in the file is ever executed.
+def load(
+    ref: str | os.PathLike[str],
+    *,
+    stages: int | None = None,
+    device: "torch.device | str | None" = None,
+    dtype: "torch.dtype | None" = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    **arguments: Any,
+) -> "Derainer":
+    """Load a pretrained model in eval mode; nothing in any file is ever executed.
 
     Args:
-        ref: a name from `list_models`; a ``.safetensors`` file written by `Derainer.save`; or an
-            authors' released ``.pth``.
+        ref: a name from `list_models`; ``hf://owner/repo[@revision]``; a folder written by
+            ``save_pretrained``; a ``.safetensors`` file written by `Derainer.save`; a Lightning
+            ``.ckpt`` of one of our models; or an authors' released ``.pth``.
         stages: number of stages to build the network with. A recurrent network's weights do not
-            fix it; None is what the checkpoint was trained with (the published number for ``.pth``).
+            fix it; None is what the checkpoint was trained with, for ``.pth`` the published number.
+        device: where the model is put; None is the CPU.
+        dtype: floating-point type of the weights; None is float32.
+        revision: of ``hf://`` repositories: branch, tag or commit.
+        cache_dir: where the Hub's files are kept; None is ``HF_HOME``'s.
+        token: for private repositories; None is ``HF_TOKEN`` or the stored login.
+        local_files_only: never ask the network.
+        **arguments: constructor's arguments that a ``.pth`` does not tell, such as
+            ``recursions=5`` of a DRN, or ``mapping``. They may add to what a file says, never
+            contradict it.
 
     Raises:
-        CheckpointError: there is no such name or file, or its contents are not what they should be.
+        CheckpointError: there is no such name or file, it cannot be had or trusted, or its contents
+            are not what they should be.
+        ConfigError: the device or dtype cannot be used.
     """
     name = os.fspath(ref)
+    if stages is not None:
+        arguments["stages"] = stages
+    model = load_with(name, Access(revision, cache_dir, token, local_files_only), arguments)
+    return _place(model, device, dtype)
+
+
+def load_with(name: str, access: Access, arguments: dict[str, Any]) -> "Derainer":
+    """`load`, with how the Hub is asked in one piece."""
+    contents = _read(name, access, arguments)
+    architecture, weights = contents.architecture, contents.weights
+    model = build(architecture, contents.arguments, weights, source=contents.source)
     if name in checkpoints():
-        return _load_named(name, stages)
+        model.card = {"name": name, **checkpoints()[name]}
+    return model
+
+
+def _read(name: str, access: Access, given: dict[str, Any]) -> Contents:
     path = Path(name)
-    if not path.exists():
-        looks_like_file = path.suffix or len(path.parts) > 1
-        if looks_like_file and path.suffix in (".safetensors", ".pth", ".pt", ".ckpt"):
-            raise CheckpointError(f"there is no file {path}.")
-        near = get_close_matches(name, list_models(), n=3, cutoff=0.3)
-        hint = f"the nearest are {', '.join(near)}" if near else "`raincleave models` lists them"
-        raise CheckpointError(f"there is no model {name!r}; {hint}.")
-    if path.suffix == ".safetensors":
-        return load_safetensors(path, stages)
-    if path.suffix in (".pth", ".pt"):
-        from raincleave.upstream import load_pth
+    # os.path, not Path, says no to names that the system cannot even look up.
+    if path.suffix in (".pth", ".pt") and os.path.isfile(name):  # noqa: PTH113
+        return read_authors(path, given)
+    if name.startswith(SCHEME):
+        repo, revision = parse_ref(name)
+        if revision and access.revision not in (None, revision):
+            raise CheckpointError(f"{name} and revision={access.revision!r} disagree.")
+        contents = read_repository(repo, access._replace(revision=revision or access.revision))
+    elif access.revision is not None:
+        raise CheckpointError(
+            f"revision={access.revision!r} is for hf:// repositories, not {name}."
+        )
+    elif name in checkpoints():
+        contents = _read_named(name, access)
+    elif os.path.isdir(name):  # noqa: PTH112
+        contents = read_folder(path)
+    elif not os.path.exists(name):  # noqa: PTH110
+        raise _unknown(name)
+    elif path.suffix == ".safetensors":
+        contents = from_safetensors(read_bytes(path), name)
+    elif path.suffix == ".ckpt":
+        contents = read_lightning(path)
+    else:
+        raise CheckpointError(
+            f"{name} is not a file of weights; give a .safetensors, .ckpt or authors' .pth file, "
+            "a folder, hf://owner/repo or a model's name."
+        )
+    return contents._replace(arguments=contents.agree(given))
 
-        return load_pth(path, stages)
-    raise CheckpointError(
-        f"{path} is not a weight file; give a .safetensors file, an authors' .pth or a model's name."
-    )
+
+def _unknown(name: str) -> CheckpointError:
+    if Path(name).suffix in (".safetensors", ".pth", ".pt", ".ckpt"):
+        return CheckpointError(f"there is no file {name}.")
+    near = get_close_matches(name, list_models(), n=3, cutoff=0.3)
+    hint = f"the nearest are {', '.join(near)}" if near else "`raincleave models` lists them"
+    return CheckpointError(f"there is no model {name!r}; {hint}.")
 
 
-def _load_named(name: str, stages: int | None) -> "Derainer":
+def _read_named(name: str, access: Access) -> Contents:
+    """The packaged file if there is one, else the one the entry pins on the Hub."""
     entry = checkpoints()[name]
-    with resources.as_file(resources.files("raincleave") / "weights" / entry["file"]) as path:
-        if not path.is_file():
-            raise CheckpointError(
-                f"the packaged weights of {name!r} are missing; reinstall raincleave."
-            )
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    file, hub = entry.get("file"), entry.get("hub")
+    if file is not None and Path(file).name != file:
+        raise CheckpointError(f"checkpoints.json names a file outside the package: {file!r}.")
+    packaged = resources.files("raincleave") / "weights" / file if file else None
+    if packaged is not None and packaged.is_file():
+        data = packaged.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
         if found != entry["sha256"]:
             raise CheckpointError(
-                f"the packaged weights of {name!r} have sha256 {found}, not {entry['sha256']}; "
+                f"the packaged weights of {name!r} have the hash {found}, not {entry['sha256']}; "
                 "reinstall raincleave."
             )
-        return load_safetensors(path, stages)
+    elif hub is None:
+        raise CheckpointError(f"the weights of {name!r} are missing; reinstall raincleave.")
+    elif not is_commit(hub["revision"]):
+        raise CheckpointError(f"checkpoints.json pins {name!r} to no full commit.")
+    else:
+        pinned = access._replace(revision=hub["revision"])
+        data = fetch_weights(hub["repo"], pinned, entry["sha256"]).data
+    return from_safetensors(data, name)
 
 
 def load_safetensors(path: Path, stages: int | None = None) -> "Derainer":
@@ -98,68 +208,21 @@ def load_safetensors(path: Path, stages: int | None = None) -> "Derainer":
     Raises:
         CheckpointError: the file is corrupt, is not ours, or does not fit what it says it is.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file ({error}).") from error
-    try:
-        architecture = header["architecture"]
-        arguments = json.loads(header["arguments"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} does not say which network it belongs to; it was not written by raincleave."
-        ) from error
-    return build(architecture, arguments, weights, stages=stages, source=str(path))
+    return load(path, stages=stages)
 
 
-def build(
-    architecture: str,
-    arguments: dict[str, Any],
-    weights: dict[str, Any],
-    *,
-    stages: int | None = None,
-    source: str = "the weights",
+def _place(
+    model: "Derainer", device: "torch.device | str | None", dtype: "torch.dtype | None"
 ) -> "Derainer":
-    """A network of the given architecture and constructor arguments, with these weights, in eval.
-
-    Raises:
-        CheckpointError: the architecture, an argument or a weight does not fit.
-    """
-    from raincleave.models import Derainer
-
-    classes = {cls.__name__: cls for cls in _subclasses(Derainer)}
-    if architecture not in classes:
-        raise CheckpointError(
-            f"{source} is for an unknown network {architecture!r}; import its class first."
-        )
-    if stages is not None:
-        if "stages" not in arguments:
-            raise CheckpointError(f"a {architecture} has no number of stages to set.")
-        if stages < 1:
-            raise CheckpointError(f"stages must be 1 or more, not {stages}.")
-        arguments = {**arguments, "stages": stages}
+    if device is None and dtype is None:
+        return model
     try:
-        model = classes[architecture](**arguments)
-    except Exception as error:
-        raise CheckpointError(
-            f"{source} has arguments that {architecture} does not take ({error})."
+        return model.to(device=device, dtype=dtype)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"device={device}, dtype={dtype} cannot be used here ({reason})."
         ) from error
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{source} does not fit {architecture} ({reason[:300]}).") from error
-    return model.eval()
-
-
-def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)
 
 
 def derain(image: "Image", model: str = DEFAULT, *, stages: int | None = None) -> "Image":

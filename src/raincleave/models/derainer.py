@@ -1,15 +1,10 @@
 """The one model API: a derainer is a generator of stages."""
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +12,7 @@ from raincleave.errors import ConfigError, ImageError
 from raincleave.inference.images import Image, to_tensor
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.metrics import DerainPSNR, DerainSSIM
+from raincleave.models.pretrained import Pretrained
 
 Supervision = Literal["single", "recursive"]
 LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1"]
@@ -34,17 +30,17 @@ class Stage(NamedTuple):
     """The rain layer, (B, 3, H, W), where the network estimates it."""
 
 
-class Derainer(LightningModule):
+class Derainer(Pretrained):
     """Base of every network here. An architecture writes ``__init__`` and ``unroll``, nothing else.
 
     Images are RGB in [0, 1]. A model's configuration is its constructor's arguments, JSON scalars
     or lists, kept in ``hparams`` and written into every file of weights.
 
     Args:
-        supervision: which stages the loss sees: ``"single"``, the last one, or ``"recursive"``, all
-            with the family's published weights. None is what the paper settled on.
-        loss: ``"ssim"`` (negative SSIM), ``"mse"``, ``"mse_log_ssim"`` or ``"ssim_l1"``. None is the
-            paper's.
+        supervision: which stages the loss sees: ``"single"``, the last one, or ``"recursive"``,
+            all with the family's published weights. None is what the paper settled on.
+        loss: ``"ssim"`` (negative SSIM), ``"mse"``, ``"mse_log_ssim"`` or ``"ssim_l1"``. None is
+            the paper's.
         checkpoint_stages: recompute each stage in the backward pass instead of keeping its
             activations, so that training memory grows with one stage, not with their number.
     """
@@ -117,7 +113,7 @@ class Derainer(LightningModule):
             The derained image, of the kind, size, depth, range and device of the input.
 
         Raises:
-            ImageError: the image cannot be read or has a shape, type or range that is not an image's.
+            ImageError: the image cannot be read, or is no image by its shape, type or range.
         """
         rainy, restore = to_tensor(image)
         was_training = self.training
@@ -134,24 +130,6 @@ class Derainer(LightningModule):
         finally:
             self.train(was_training)
         return restore(clean)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights to a ``.safetensors`` file that `raincleave.load` reads.
-
-        The header carries the architecture and the constructor's arguments: a recurrent network's
-        weights alone do not tell how often it runs. The file is written whole or not at all.
-        """
-        header = {
-            "format": "pt",
-            "architecture": type(self).__name__,
-            "arguments": json.dumps(dict(self.hparams), sort_keys=True),
-        }
-        weights = {
-            key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()
-        }
-        part = Path(f"{os.fspath(path)}.part")
-        save_file(weights, part, header)
-        part.replace(path)
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""
@@ -216,7 +194,7 @@ class Derainer(LightningModule):
 
     def published_optimizer(self) -> torch.optim.Optimizer:
         """The paper's optimiser; Adam at 1e-3 in all of them but ResGuideNet."""
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
+        return torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
 
     def configure_optimizers(self) -> Any:
         """The paper's optimiser, decayed at 30, 50 and 80 % of the steps.

@@ -1,0 +1,136 @@
+"""A network from what a file says of it: every name, argument and shape is checked before use."""
+
+import inspect
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from raincleave.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from raincleave.models import Derainer
+
+_MAX_COUNT = 1024
+"""Whole numbers in our networks' arguments are counts; no file can ask for endless stages."""
+
+
+def build(
+    architecture: str,
+    arguments: dict[str, Any],
+    weights: dict[str, Any],
+    *,
+    source: str = "the weights",
+) -> "Derainer":
+    """A network of the given architecture and constructor arguments, with these weights, in eval.
+
+    Raises:
+        CheckpointError: the architecture, an argument or a weight does not fit.
+    """
+    import torch
+
+    cls = _find(architecture, source)
+    _check_arguments(cls, arguments, source)
+    try:
+        with torch.random.fork_rng(devices=[]):  # loading leaves the user's seed alone
+            # Without memory first: a file may claim more channels than it, or the machine, has.
+            with torch.device("meta"):
+                shapes = {k: v.shape for k, v in cls(**arguments).state_dict().items()}
+            _check_weights(shapes, weights, cls.__name__, source)
+            model = cls(**arguments)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise CheckpointError(
+            f"{source} has arguments that {architecture} does not take ({reason})."
+        ) from error
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _find(architecture: Any, source: str) -> type["Derainer"]:
+    from raincleave import models
+
+    for cls in _subclasses(models.Derainer):
+        if cls.__name__ == architecture:
+            return cls
+    raise CheckpointError(
+        f"{source} is for an unknown network {str(architecture)[:80]!r}; import its class first."
+    )
+
+
+def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
+    for cls in base.__subclasses__():
+        yield cls
+        yield from _subclasses(cls)
+
+
+def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None:
+    if not isinstance(arguments, dict):
+        raise CheckpointError(f"{source} gives no arguments by name.")
+    hints = _hints(cls)
+    ours = cls.__module__.startswith("raincleave.")
+    for key, value in arguments.items():
+        if key not in hints:
+            raise CheckpointError(
+                f"{source} has an argument {str(key)[:80]!r}, which {cls.__name__} does not take."
+            )
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        if not _fits(value, hints[key]) or (ours and is_count and not 1 <= value <= _MAX_COUNT):
+            raise CheckpointError(
+                f"{source} has {key}={repr(value)[:80]}, which {cls.__name__} does not take."
+            )
+
+
+def _hints(cls: type["Derainer"]) -> dict[str, Any]:
+    """The constructor's parameters and, where it passes them on, its bases'; name → annotation."""
+    hints: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        init = vars(base)["__init__"]
+        annotations = get_type_hints(init)
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        for p in parameters:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                hints.setdefault(p.name, annotations.get(p.name, Any))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return hints
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value out of JSON is of the annotated kind; unknown annotations take anything."""
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return isinstance(value, str) and value in choices
+    if origin in (Union, UnionType):
+        return any(_fits(value, choice) for choice in choices)
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+
+
+def _check_weights(
+    shapes: dict[str, Any], weights: dict[str, "Tensor"], architecture: str, source: str
+) -> None:
+    import torch
+
+    missing, unknown = shapes.keys() - weights.keys(), weights.keys() - shapes.keys()
+    if missing or unknown:
+        which = f"without {min(missing)}" if missing else f"with {min(map(str, unknown))[:80]}"
+        raise CheckpointError(f"{source} does not fit {architecture} ({which}).")
+    for key, value in weights.items():
+        found, needed = tuple(getattr(value, "shape", ())), tuple(shapes[key])
+        if not isinstance(value, torch.Tensor) or found != needed:
+            raise CheckpointError(
+                f"{source} does not fit {architecture} ({key} is {found}, not {needed})."
+            )
+        if not value.is_floating_point() or not value.isfinite().all():
+            raise CheckpointError(f"{source} has weights that are no finite numbers ({key}).")
