@@ -24,6 +24,7 @@ class RainTextures:
         pairs: (rainy, clean) files.
         scale: range of magnification, uniform.
         turn: largest turn in degrees, uniform to either side.
+        warped: share of the patches that are scaled and turned; the others keep their pixels.
         second: probability that two layers are summed.
         max_masked: share of a patch that may be saturated.
 
@@ -37,12 +38,14 @@ class RainTextures:
         *,
         scale: tuple[float, float] = (0.7, 1.4),
         turn: float = 5.0,
+        warped: float = 0.5,
         second: float = 0.2,
         max_masked: float = 0.03,
     ) -> None:
         if not pairs:
             raise DataError("rain textures need at least one pair of a rainy and a clean image.")
-        self.scale, self.turn, self.second, self.max_masked = scale, turn, second, max_masked
+        self.scale, self.turn, self.warped = scale, turn, warped
+        self.second, self.max_masked = second, max_masked
         layers, masks = zip(
             *(_layer(Path(rainy), Path(clean)) for rainy, clean in pairs), strict=True
         )
@@ -75,8 +78,10 @@ class RainTextures:
         places, weight = self._usable(max(height, width))
         pick = places[torch.multinomial(weight, count, True, generator=generator)]
         low, high = self.scale
+        warped = torch.rand(count, generator=generator) < self.warped
         zoom = low + (high - low) * torch.rand(count, generator=generator)
         angle = torch.deg2rad((2 * torch.rand(count, generator=generator) - 1) * self.turn)
+        zoom, angle = zoom.where(warped, 1), angle.where(warped, 0)
         mirror = 1 - 2 * torch.randint(2, (count,), generator=generator)
         # Output pixels, centred, turned and scaled into the texture's pixels.
         y = torch.arange(height) - (height - 1) / 2
@@ -93,7 +98,7 @@ class RainTextures:
                 F.grid_sample(
                     self.layers[i : i + 1], g[None], padding_mode="reflection", align_corners=True
                 )
-                for i, g in zip(pick[:, 0].tolist(), grid, strict=True)
+                for i, g in zip(pick[:, 0].long().tolist(), grid, strict=True)
             ]
         )
 
@@ -110,10 +115,10 @@ class RainTextures:
             clear = share <= best.clamp(min=self.max_masked)
             clear &= (share <= 10 * self.max_masked) | (best == best.amin())
             places = clear[:, 0].nonzero().float()
-            places[:, 1:] = places[:, 1:] * _CELL + (size - 1) / 2
+            places[:, 1:] = places[:, 1:] * _CELL + (size - 1) / 2  # halves keep pixels on pixels
             texture = places[:, 0].long()
             weight = 1 / texture.bincount(minlength=len(self.layers))[texture].float()
-            self._places[size] = places.long(), weight
+            self._places[size] = places, weight
         return self._places[size]
 
 

@@ -1,4 +1,7 @@
-"""Bilateral recurrent network (Ren, Shang, Zhu, Hu, Meng, Zuo: Single Image Deraining Using Bilateral Recurrent Network, 2020)."""
+"""Bilateral recurrent network.
+
+Ren, Shang, Zhu, Hu, Meng, Zuo: Single Image Deraining Using Bilateral Recurrent Network, 2020.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -47,8 +50,8 @@ class Branch(nn.Module):
 class BRN(Derainer):
     """Two coupled recurrent branches: F_r estimates the rain, F_x the background (section III-B).
 
-    Per stage ``r_t = F_r(y, r_{t−1}; s_r, s_x)``, then ``x_t = F_x(y, x_{t−1}, r_t; s_x, s_r)`` with
-    the new s_r; ``r_0 = x_0 = y``.
+    Per stage ``r_t = F_r(y, r_{t−1}; s_r, s_x)``, then ``x_t = F_x(y, x_{t−1}, r_t; s_x, s_r)``
+    with the new s_r; ``r_0 = x_0 = y``.
 
     Args:
         stages: T; the weights do not depend on it. The conference's CRN and BRN ran with 4.

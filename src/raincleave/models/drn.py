@@ -1,4 +1,7 @@
-"""Dual recursive network (Cai, Li, Ren, Wang: Dual Recursive Network for Fast Image Deraining, 2019)."""
+"""Dual recursive network.
+
+Cai, Li, Ren, Wang: Dual Recursive Network for Fast Image Deraining, 2019.
+"""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar

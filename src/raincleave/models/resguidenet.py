@@ -1,4 +1,7 @@
-"""Residual-guide network (Fan, Wu, Fu, Huang, Ding: Residual-Guide Feature Fusion Network for Single Image Deraining, 2018)."""
+"""Residual-guide network.
+
+Fan, Wu, Fu, Huang, Ding: Residual-Guide Feature Fusion Network for Single Image Deraining, 2018.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -16,8 +19,9 @@ _SLOPE = 0.2  # LeakyReLU; not published, the same group's later network has 0.2
 class Block(nn.Module):
     """F_k, a recursive block guided by the residuals of the blocks before it (section 3.2).
 
-    ``s_0 = σ(conv(x_{k−1}))``; R times ``s ← σ(B(cat(σ(A(cat(s, g))), g))) + s_0``; r_k = out(cat(s, g)),
-    where g = cat(r_1 … r_{k−1}) and σ is a LeakyReLU. A and B are shared by all recursions.
+    ``s_0 = σ(conv(x_{k−1}))``; R times ``s ← σ(B(cat(σ(A(cat(s, g))), g))) + s_0``;
+    ``r_k = out(cat(s, g))``, where g = cat(r_1 … r_{k−1}) and σ is a LeakyReLU. A and B are shared
+    by all recursions.
 
     Args:
         guides: number of earlier residuals, k − 1.
@@ -45,9 +49,9 @@ class Block(nn.Module):
 class ResGuideNet(Derainer):
     """Cascaded blocks that predict the negative rain, each guided by all before (section 3).
 
-    ``r_k = F_k(x_{k−1}; r_1 … r_{k−1})``, ``x_k = y + r_k``, ``x_0 = y``; the output merges x_1 … x_N
-    by a 1×1 convolution. It unrolls into N + 1 stages: x_1 … x_N and the merged image. Stopping
-    after k stages is the paper's ResGuideNet_k, detached from the same weights.
+    ``r_k = F_k(x_{k−1}; r_1 … r_{k−1})``, ``x_k = y + r_k``, ``x_0 = y``; the output merges
+    x_1 … x_N by a 1×1 convolution. It unrolls into N + 1 stages: x_1 … x_N and the merged image.
+    Stopping after k stages is the paper's ResGuideNet_k, detached from the same weights.
 
     Args:
         blocks: N.

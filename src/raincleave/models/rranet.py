@@ -14,7 +14,7 @@ _SCALES = 4
 
 
 class RecurrentBlock(nn.Module):
-    """RRB: conv, ConvLSTM with the stage-to-stage state of its scale, conv, shortcut (section 2.4)."""
+    """RRB: conv, ConvLSTM with its scale's own state, conv, shortcut (section 2.4)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class DecoderBlock(nn.Module):
         self.conv2 = conv(channels, channels)
 
     def forward(self, deep: Tensor, f: Tensor, l: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: E741
-        """Deeper features, the encoder's of this scale, L of this scale → features, attention map."""
+        """Deeper features, the encoder's and L of this scale → features, attention map."""
         f_dec = F.relu(self.up(F.interpolate(deep, scale_factor=2, mode="nearest")))
         m = None
         if self.attention is not None:
@@ -80,8 +80,8 @@ class Trace(NamedTuple):
 class RRANet(Derainer):
     """A recurrent U-Net whose skip connections attend to where RLCN sees rain (section 2).
 
-    Stage t takes cat(I, L, B_{t−1}), B_0 = I, and adds a negative rain layer to I. Sizes that are not
-    multiples of 8 are reflected up to one and cropped back.
+    Stage t takes cat(I, L, B_{t−1}), B_0 = I, and adds a negative rain layer to I. Sizes that are
+    not multiples of 8 are reflected up to one and cropped back.
 
     Args:
         stages: number of recurrent stages; not published, 6 is the authors' next network's.
@@ -117,7 +117,7 @@ class RRANet(Derainer):
         self.f_out = nn.Conv2d(width, 3, 1)
 
     def local_contrast(self, rainy: Tensor) -> Tensor:
-        """L, the RLCN image, (B, 3, H, W) in [0, 1]; zeros where the network is told not to see it."""
+        """L, the RLCN image, (B, 3, H, W) in [0, 1]; zeros where the network must not see it."""
         return rlcn(rainy, self.window) if self.sees_rlcn else torch.zeros_like(rainy)
 
     def stage(self, i: Tensor, ls: list[Tensor], b: Tensor, states: list[State] | None) -> Trace:

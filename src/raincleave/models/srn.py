@@ -1,4 +1,7 @@
-"""Single recurrent network (Ren, Shang, Zhu, Hu, Meng, Zuo: Single Image Deraining Using Bilateral Recurrent Network, 2020)."""
+"""Single recurrent network.
+
+Ren, Shang, Zhu, Hu, Meng, Zuo: Single Image Deraining Using Bilateral Recurrent Network, 2020.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -17,7 +20,8 @@ class SRN(Derainer):
     """A recurrent cell carries features from stage to stage, ResBlocks refine them (section III-A).
 
     ``z = ReLU(f_in(cat(y, x_{t−1})))``, ``s_t = f_recurrent(z, s_{t−1})``,
-    ``x_t = y + f_out(f_res(h_t))``, ``x_0 = y``. It is the network published a year earlier as PReNet.
+    ``x_t = y + f_out(f_res(h_t))``, ``x_0 = y``. The same network was published a year earlier as
+    PReNet.
 
     Args:
         stages: T; the weights do not depend on it.
