@@ -206,10 +206,10 @@ def draw_charts(folder: Path, report: Report) -> None:
     label = f"PSNR, dB ({report.protocol})"
     scored = {entry.label: entry.scores[report.protocol] for entry in report.entries}
     lines = {
-        model: [(0.0, scores.input.psnr), *((t, s.psnr) for t, s in scores.stages.items())]
+        model: [(float(t), score.psnr) for t, score in scores.stages.items()]
         for model, scores in scored.items()
     }
-    chart(lines, "stage (0 is the input)", label).save(folder / "stages.png")
+    chart(lines, "stage", label).save(folder / "stages.png")
     if len(scored) == 1:
         return
     sizes = {e.label: [(float(e.parameters or 1), lines[e.label][-1][1])] for e in report.entries}
