@@ -17,18 +17,8 @@ def test_one_line_of_shares(tmp_path, monkeypatch, capsys):
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 255, (40, 48, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    options = [
-        "--steps",
-        "2",
-        "--workers",
-        "0",
-        "--batch-size",
-        "2",
-        "--patch-size",
-        "16",
-        "--stages",
-        "1",
-    ]
+    sizes = ["--batch-size", "2", "--patch-size", "16", "--stages", "1"]
+    options = ["--steps", "2", "--workers", "0", *sizes]
     monkeypatch.setattr(sys, "argv", ["data_wait.py", str(tmp_path), *options])
     module.main()
     (line,) = capsys.readouterr().out.splitlines()
