@@ -1,11 +1,12 @@
 """What a file, folder or repository of weights says and holds, before any network is built."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from raincleave.errors import CheckpointError
-from raincleave.remote import SCHEME, Access, Fetched, fetch
+from raincleave.remote import SCHEME, Access, fetch
 from raincleave.weightfiles import parse_pickle, parse_safetensors, read_bytes
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -36,32 +37,36 @@ class Contents(NamedTuple):
         return {**self.arguments, **given}
 
 
-def from_safetensors(data: bytes, source: str, config: bytes | None = None) -> Contents:
+def from_safetensors(
+    data: bytes, source: str, config: Callable[[], bytes | None] = lambda: None
+) -> Contents:
     """What a safetensors file of ours holds; its header says of which network.
 
     Args:
         data: the file.
         source: its name, for messages.
-        config: the ``config.json`` beside it, which may stand in for the header, not contradict it.
+        config: gives the ``config.json`` beside it, asked where the header says nothing.
 
     Raises:
         CheckpointError: the file is corrupt or not ours.
     """
     header, weights = parse_safetensors(data, source)
-    told: tuple[Any, Any] | None = None
     if "architecture" in header:
-        told = header["architecture"], _json(header.get("arguments", ""), f"header of {source}")
-    if config is not None:
-        fields = _json(config, f"{CONFIG} of {source}")
-        beside = fields.get("architecture"), fields.get("arguments")
-        if told not in (None, beside):
-            raise CheckpointError(f"the {CONFIG} of {source} contradicts its weights' header.")
-        told = beside
-    if told is None or not isinstance(told[1], dict):
+        arguments = _json(header.get("arguments", ""), f"header of {source}")
+        return Contents(source, header["architecture"], arguments, weights)
+    beside = config()
+    if beside is None:
         raise CheckpointError(
             f"{source} does not say which network it belongs to; it was not written by raincleave."
         )
-    return Contents(source, told[0], told[1], weights)
+    return Contents(source, *_parse_config(beside, source), weights)
+
+
+def _parse_config(config: bytes, source: str) -> tuple[Any, dict[str, Any]]:
+    fields = _json(config, f"{CONFIG} of {source}")
+    if "architecture" not in fields or not isinstance(fields.get("arguments"), dict):
+        raise CheckpointError(f"the {CONFIG} of {source} is not one of raincleave's.")
+    return fields["architecture"], fields["arguments"]
 
 
 def _json(text: str | bytes, where: str) -> dict[str, Any]:
@@ -74,21 +79,13 @@ def _json(text: str | bytes, where: str) -> dict[str, Any]:
     return fields
 
 
-def fetch_weights(repo: str, access: Access, sha256: str | None = None) -> Fetched:
-    """The weights of a repository; with the errors of `fetch`, made for people."""
-    try:
-        return fetch(repo, WEIGHTS, access, sha256)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{SCHEME}{repo} has no {WEIGHTS}.") from error
-
-
 def read_repository(repo: str, access: Access) -> Contents:
     """What a repository on the Hub holds, its files all of one commit."""
-    weights = fetch_weights(repo, access)
-    try:
-        config = fetch(repo, CONFIG, access._replace(revision=weights.commit)).data
-    except FileNotFoundError:
-        config = None
+    weights = fetch(repo, WEIGHTS, access)
+
+    def config() -> bytes:
+        return fetch(repo, CONFIG, access._replace(revision=weights.commit)).data
+
     return from_safetensors(weights.data, f"{SCHEME}{repo}", config)
 
 
@@ -108,7 +105,11 @@ def read_folder(folder: Path) -> Contents:
     if not weights.exists():
         raise CheckpointError(f"the folder {folder} has no {WEIGHTS}; save_pretrained writes one.")
     beside = read_bytes(config) if config.exists() else None
-    return from_safetensors(read_bytes(weights), str(folder), beside)
+    contents = from_safetensors(read_bytes(weights), str(folder), lambda: beside)
+    told = (contents.architecture, contents.arguments)
+    if beside is not None and _parse_config(beside, str(folder)) != told:
+        raise CheckpointError(f"the {CONFIG} of {folder} contradicts the header of its {WEIGHTS}.")
+    return contents
 
 
 def read_lightning(path: Path) -> Contents:

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from raincleave.building import build
 from raincleave.contents import (
+    WEIGHTS,
     Contents,
-    fetch_weights,
     from_safetensors,
     read_authors,
     read_folder,
@@ -40,7 +40,7 @@ from raincleave.contents import (
     read_repository,
 )
 from raincleave.errors import CheckpointError, ConfigError
-from raincleave.remote import SCHEME, Access, is_commit, parse_ref
+from raincleave.remote import SCHEME, Access, fetch, is_commit, parse_ref
 from raincleave.weightfiles import read_bytes
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _read_named(name: str, access: Access) -> Contents:
         raise CheckpointError(f"checkpoints.json pins {name!r} to no full commit.")
     else:
         pinned = access._replace(revision=hub["revision"])
-        data = fetch_weights(hub["repo"], pinned, entry["sha256"]).data
+        data = fetch(hub["repo"], WEIGHTS, pinned, entry["sha256"]).data
     return from_safetensors(data, name)
 
 

@@ -61,12 +61,10 @@ def fetch(repo: str, filename: str, access: Access, sha256: str | None = None) -
     hash under which the Hub's client keeps the file.
 
     Raises:
-        FileNotFoundError: the repository has no such file, or the cache has not and may not ask.
         CheckpointError: the Hub cannot or will not give it, or the hash does not fit; in that case
             nothing of the file stays in the cache.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
     try:
         pointer = Path(
@@ -80,12 +78,8 @@ def fetch(repo: str, filename: str, access: Access, sha256: str | None = None) -
                 force_download=access.force_download,
             )
         )
-    except EntryNotFoundError as error:
-        if error.__cause__ is not None:  # not found because something else went wrong
-            raise _refused(repo, access, error.__cause__) from error
-        raise FileNotFoundError(filename) from error
     except Exception as error:  # the client's transport, and with it its errors, changes by version
-        raise _refused(repo, access, error) from error
+        raise _refused(repo, filename, access, error) from error
     data = read_bytes(pointer)
     _verify(data, pointer, f"{SCHEME}{repo}/{filename}", sha256)
     return Fetched(data, pointer.parent.name)
@@ -116,16 +110,20 @@ def _verify(data: bytes, pointer: Path, source: str, sha256: str | None) -> None
         )
 
 
-def _refused(repo: str, access: Access, error: BaseException) -> CheckpointError:
+def _refused(repo: str, filename: str, access: Access, error: BaseException) -> CheckpointError:
     """What the Hub's refusal, or the client's failure, means, in one sentence."""
     from huggingface_hub import constants, errors
 
     name = f"{SCHEME}{repo}" + (f"@{access.revision}" if access.revision else "")
+    if isinstance(error, errors.LocalEntryNotFoundError | ValueError) and error.__cause__:
+        error = error.__cause__  # what the client met when it looked for more than the cache has
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.OfflineModeIsEnabled) or access.local_files_only:
         why = "is not in the cache, and the Hub may not be asked (offline)"
     elif isinstance(error, errors.GatedRepoError) or status == 403:
         why = f"needs its owner's permission, which {constants.ENDPOINT}/{repo} asks for"
+    elif isinstance(error, errors.EntryNotFoundError):
+        why = f"has no {filename}"
     elif isinstance(error, errors.RevisionNotFoundError):
         why = "is a revision that the repository does not have"
     elif isinstance(error, errors.RepositoryNotFoundError) or status == 401:
