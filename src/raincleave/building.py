@@ -126,7 +126,7 @@ def _check_weights(
     if missing or unknown:
         which = f"without {min(missing)}" if missing else f"with {min(map(str, unknown))[:80]}"
         raise CheckpointError(f"{source} does not fit {architecture} ({which}).")
-    for key, value in weights.items():
+    for key, value in sorted(weights.items()):
         found, needed = tuple(getattr(value, "shape", ())), tuple(shapes[key])
         if not isinstance(value, torch.Tensor) or found != needed:
             raise CheckpointError(

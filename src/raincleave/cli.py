@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "derain": ("raincleave.commands.derain:derain_files", "remove rain from pictures"),
     "models": ("raincleave.commands.models:models", "list the named checkpoints"),
     "evaluate": ("raincleave.commands.evaluate:evaluate", "score checkpoints on a dataset"),
+    "convert": ("raincleave.commands.convert:convert", "turn authors' weights into a file of ours"),
+    "doctor": ("raincleave.commands.doctor:doctor", "say what is installed and what works here"),
     "check-data": ("raincleave.commands.check_data:check_data", "say what a dataset folder holds"),
     "synthesize": ("raincleave.commands.synthesize:synthesize", "make a rainy dataset"),
 }

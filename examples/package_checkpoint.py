@@ -1,0 +1,101 @@
+"""Put trained weights into the package under a name: the file, its hash and its card.
+
+    python examples/package_checkpoint.py runs/weights.safetensors drn-7x7 --card card.json
+
+The card holds what only its trainer knows: ``training``, ``figures``, ``licence`` and, where the
+weights are on the Hub, ``hub`` (see the docstring of `raincleave.hub`). The rest is measured.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+from raincleave import load
+from raincleave.errors import ConfigError, RaincleaveError
+from raincleave.weightfiles import write_bytes
+
+ROOT = Path(__file__).parents[1]
+TRAINING = {
+    "data": str, "licence": str, "recipe": str, "command": str, "steps": int, "hours": (int, float),
+    "machine": str, "seed": int, "commit": str,
+}  # fmt: skip
+FIGURE = {"dataset": str, "protocol": str, "images": int} | dict.fromkeys(
+    ("input_psnr", "input_ssim", "psnr", "ssim"), (int, float)
+)
+
+
+def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
+    """Copy the weights into the package and write their entry into ``checkpoints.json``.
+
+    Args:
+        weights: a ``.safetensors`` file (or ``.ckpt``) of one of our networks.
+        name: of the checkpoint, such as ``drn-7x7.heavy``.
+        card: ``training`` and ``figures``, optionally ``licence`` and ``hub``.
+        root: of the checkout.
+
+    Returns:
+        The entry.
+    """
+    check(card)
+    model = load(weights)
+    file = f"{name}.safetensors"
+    target = root / "src" / "raincleave" / "weights" / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model.save(target)  # weights and header alone, whatever else the source held
+    data = target.read_bytes()
+    entry = {
+        **model.configuration(),
+        "file": file,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "source": "trained by raincleave",
+        "licence": "Apache-2.0",
+        **card,
+    }
+    table = root / "checkpoints.json"
+    entries = json.loads(table.read_text("utf-8")) | {name: entry}
+    text = json.dumps(dict(sorted(entries.items())), indent=2, ensure_ascii=False)
+    write_bytes(table, f"{text}\n".encode())
+    return entry
+
+
+def check(card: dict) -> None:
+    """Refuse a card that leaves something out or says something nobody asked for."""
+    unknown = card.keys() - {"training", "figures", "licence", "hub"}
+    if unknown:
+        raise ConfigError(f"the card has {min(unknown)!r}, which no entry has.")
+    check_fields(card.get("training", {}), TRAINING, "training")
+    for figure in card.get("figures", []):
+        check_fields(figure, FIGURE, "figures")
+    if not card.get("figures"):
+        raise ConfigError("the card has no figures; `raincleave evaluate` gives them.")
+
+
+def check_fields(found: dict, wanted: dict, where: str) -> None:
+    """Every field there, of its type, and no other."""
+    wrong = found.keys() ^ wanted.keys()
+    if wrong:
+        raise ConfigError(f"{where} of the card must have {', '.join(wanted)}; see {min(wrong)!r}.")
+    for key, kind in wanted.items():
+        if not isinstance(found[key], kind) or isinstance(found[key], bool):
+            raise ConfigError(f"{where} of the card has {key}={found[key]!r}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--card", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        card = json.loads(arguments.card.read_text("utf-8"))
+        entry = package(arguments.weights, arguments.name, card)
+    except (RaincleaveError, OSError, ValueError) as error:
+        raise SystemExit(f"package_checkpoint: {error}") from error
+    print(f"{arguments.name}: {entry['size']:,} bytes, sha256 {entry['sha256']}")
+
+
+if __name__ == "__main__":
+    main()
