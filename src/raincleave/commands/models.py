@@ -26,6 +26,9 @@ def models(json: bool = False) -> None:
     if json:
         print(dumps(rows, indent=2))
         return
+    if not rows:
+        print("no named checkpoints are installed")
+        return
     from rich.console import Console
 
     Console().print(_table(rows))

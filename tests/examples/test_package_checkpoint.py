@@ -1,0 +1,78 @@
+import hashlib
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from raincleave import DRN
+from raincleave.errors import CheckpointError, ConfigError
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "package_checkpoint.py"))
+CARD = {
+    "training": {
+        "data": "rendered rain", "licence": "CC0", "recipe": "drn-7x7", "command": "raincleave fit",
+        "steps": 2, "hours": 0.1, "machine": "2 cores", "seed": 0, "commit": "abc",
+    },
+    "figures": [
+        {
+            "dataset": "Rain100H", "protocol": "csdwren", "images": 100, "input_psnr": 13.55,
+            "input_ssim": 0.379, "psnr": 25, "ssim": 0.8,
+        }
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "checkpoints.json").write_text('{"z": {"file": "z.safetensors"}}')
+    return tmp_path
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    DRN(stages=2, recursions=1, channels=4).save(tmp_path / "trained.safetensors")
+    return tmp_path / "trained.safetensors"
+
+
+def test_the_entry_says_what_was_packaged(weights, root):
+    SCRIPT["package"](weights, "drn-small", CARD, root)
+    entries = json.loads((root / "checkpoints.json").read_text())
+    assert list(entries) == ["drn-small", "z"]
+    data = (root / "src" / "raincleave" / "weights" / "drn-small.safetensors").read_bytes()
+    assert entries["drn-small"] == {
+        "architecture": "DRN",
+        "arguments": {"stages": 2, "recursions": 1, "res_blocks": 2, "channels": 4},
+        "file": "drn-small.safetensors",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "parameters": 923,
+        "source": "trained by raincleave",
+        "licence": "Apache-2.0",
+        **CARD,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"figures": []}, "has no figures"),
+        ({"figures": [{"psnr": 20.0}]}, "figures of the card must have dataset, protocol"),
+        ({"training": {**CARD["training"], "steps": "many"}}, "steps='many'"),
+        ({"colour": "red"}, "'colour', which no entry has"),
+    ],
+)
+def test_an_incomplete_card_changes_nothing(weights, root, change, message):
+    before = (root / "checkpoints.json").read_text()
+    with pytest.raises(ConfigError, match=message):
+        SCRIPT["package"](weights, "drn-small", {**CARD, **change}, root)
+    assert (root / "checkpoints.json").read_text() == before
+    assert not (root / "src").exists()
+
+
+def test_other_files_are_refused(root):
+    (root / "a.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="not a readable"):
+        SCRIPT["package"](root / "a.safetensors", "a", CARD, root)
