@@ -1,12 +1,14 @@
 """`load` and its counterparts: names, files, folders, checkpoints, and what they refuse."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
@@ -79,6 +81,17 @@ def test_a_new_process_gives_the_identical_output(tmp_path):
     expected = model(X)
     for found in torch.load(tmp_path / "out.pt"):
         assert torch.equal(found, expected)
+
+
+def test_the_cards_example_runs_in_its_folder(drn, tmp_path, monkeypatch):
+    drn.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "model-index" not in card  # nothing was measured, nothing is claimed
+    assert "license" not in card
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (48, 40), "grey").save("rainy.jpg")
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], {})
+    assert Image.open("clean.png").size == (48, 40)
 
 
 def test_the_header_says_everything(drn, tmp_path):

@@ -82,6 +82,7 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         revision: str | None = None,
+        map_location: str = "cpu",
         **arguments: Any,
     ) -> D:
         """A model from a folder or a Hub repository ``owner/name``, of the class it was saved as.
@@ -94,6 +95,7 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
             cache_dir: where the Hub's files are kept.
             local_files_only: never ask the network.
             revision: branch, tag or commit.
+            map_location: the device to put the model on.
             **arguments: ``stages``, and constructor's arguments that the files do not tell.
 
         Raises:
@@ -108,7 +110,7 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
         model = load_with(ref, access, arguments)
         if not isinstance(model, cls):
             raise CheckpointError(f"{ref} is a {type(model).__name__}, not a {cls.__name__}.")
-        return model
+        return model.to(map_location)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         text = json.dumps(self.configuration(), sort_keys=True, indent=2)
