@@ -1,4 +1,7 @@
-"""Recurrent RLCN-guided attention network (RRANet, 2021)."""
+"""Recurrent RLCN-guided attention network.
+
+Li, Monno, Okutomi: Recurrent RLCN-Guided Attention Network for Single Image Deraining, 2021.
+"""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -146,6 +149,17 @@ class RRANet(Derainer):
             trace = self.run_stage(self.stage, i, ls, b, states)
             b, states = trace.background, trace.states
             yield trace
+
+    def receptive_radius(self, stages: int | None = None) -> int:
+        """Four convolutions at each scale of the encoder and the decoder, the grid, and RLCN.
+
+        A pixel sees all of the coarsest cell that holds it, once. 539 pixels for six stages.
+        """
+        encoder = sum(4 * 2**s for s in range(_SCALES))
+        decoder = sum(4 * 2**s for s in range(_SCALES - 1))
+        local = self.window // 2 if self.sees_rlcn else 0
+        grid = self.size_multiple - 1
+        return min(stages or self.stages, self.stages) * (encoder + decoder) + grid + local
 
     def unroll(self, rainy: Tensor) -> Iterator[Stage]:
         """Yield B_1 … B_N for I, (B, 3, H, W) in [0, 1], of any height and width."""
