@@ -19,3 +19,7 @@ class DataError(RaincleaveError, ValueError):
 
 class ConfigError(RaincleaveError, ValueError):
     """A setting, argument or recipe that does not exist or makes no sense."""
+
+
+class TrainingError(RaincleaveError, RuntimeError):
+    """A training that cannot go on."""

@@ -1,73 +1,190 @@
 """``raincleave fit | validate | test | predict``: the Lightning CLI over our models and data."""
 
+import logging
+import warnings
 from collections.abc import Sequence
-from importlib import resources
+from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from raincleave import models as models  # jsonargparse finds the short names by what is imported
-from raincleave.data import datamodules as datamodules
-from raincleave.data.datamodules import RainDataModule
-from raincleave.errors import ConfigError
+from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, told
+from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
+from raincleave.data.base import RainDataModule
+from raincleave.errors import CheckpointError, ConfigError, RaincleaveError
+from raincleave.hub import load
 from raincleave.models import Derainer
+from raincleave.training import (
+    AtomicCheckpoints,
+    ExportWeights,
+    ImageStrip,
+    ProgressBar,
+    StopOnNaN,
+    WarmupCosine,
+    WriteImages,
+    compile_stages,
+    native_precision,
+)
 
-__all__ = ["EMAWeightAveraging", "ExportWeights", "RaincleaveCLI", "WarmupCosine", "main"]
+__all__ = ["EMAWeightAveraging", "RaincleaveCLI", "main"]  # callbacks have short names if imported
 
-
-class WarmupCosine(torch.optim.lr_scheduler.LambdaLR):
-    """Learning rate rising linearly over the first steps, then falling along a cosine to a floor.
-
-    Args:
-        optimizer: whose learning rate is scheduled.
-        total_steps: length of the training in optimiser steps.
-        warmup_steps: steps until the full rate.
-        floor: last rate over the full one.
-    """
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        total_steps: int,
-        warmup_steps: int = 100,
-        floor: float = 0.01,
-    ) -> None:
-        def factor(step: int) -> float:
-            if step < warmup_steps:
-                return (step + 1) / warmup_steps
-            done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-            return floor + (1 - floor) * 0.5 * (1 + torch.tensor(torch.pi * done).cos().item())
-
-        super().__init__(optimizer, factor)
-
-
-class ExportWeights(Callback):
-    """Write the weights as ``weights.safetensors``, ready for `raincleave.load`.
-
-    After every validation and at the end; with EMA, the averaged ones, which validation sees.
-
-    Args:
-        path: the file; by default ``weights.safetensors`` in the trainer's root folder.
-    """
-
-    def __init__(self, path: str | None = None) -> None:
-        self.path = path
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Export what was just validated."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        path = Path(self.path or Path(trainer.default_root_dir) / "weights.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pl_module.save(path)
+_NOISE = (
+    "💡",
+    "TPU available",
+    "You are using the plain ModelCheckpoint",
+)
+_UNTRUE_HERE = (
+    ".*is not supported by the model summary.*",
+    ".*does not have many workers.*",
+    ".*configure_optimizers` will be overridden.*",  # that is what --optimizer is for
+    ".*ended before the epoch ended and your dataloader is not resumable.*",  # the sampler is
+    ".*is smaller than the logging interval.*",
+    ".*treespec, LeafSpec.*",
+    ".*callbacks used to create the checkpoint need to be provided.*",  # only fit needs them
+    ".*in eval mode at the start of training.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
+_PUBLISHED_EPOCHS = 100  # DRN, section 3; BRN, section IV
+# Lightning's own save_last is renewed only where the best is. One file each, replaced in one step.
+_CHECKPOINTS: dict[str, dict[str, Any]] = {
+    "checkpoint": {
+        "filename": "best",
+        "monitor": "val/psnr",
+        "mode": "max",
+        "enable_version_counter": False,
+    },
+    "last": {"filename": "last", "enable_version_counter": False},
+}
 
 
 class RaincleaveCLI(LightningCLI):
-    """Lightning's command line with our models and DataModules by their short names."""
+    """Lightning's command line with our models and DataModules by their short names.
+
+    Args:
+        args: the subcommand and its options.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        self.name = args[0]
+        super().__init__(
+            Derainer,
+            RainDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"default_env": True, "exit_on_error": False},
+            # Arguments must stay the constructor's own: hparams go into every file of weights.
+            load_from_checkpoint_support=False,
+            args=list(args),
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the one that was called: each costs half a second to set up."""
+        return {self.name: LightningCLI.subcommands()[self.name]}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """As Lightning's; a mistake is raised, for `main` to tell it in one sentence."""
+        return super().init_parser(**{"exit_on_error": False, "default_env": True, **kwargs})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our options beside Lightning's."""
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="Start from a named checkpoint or weight file, see `raincleave models`.",
+        )
+        if self.name == "fit":
+            parser.add_argument(
+                "--compile",
+                type=bool,
+                default=False,
+                help="Run every stage through torch.compile: half a minute first, then faster.",
+            )
+            for key, settings in _CHECKPOINTS.items():
+                parser.add_lightning_class_args(ModelCheckpoint, key)
+                parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
+            parser.add_lightning_class_args(ExportWeights, "export")
+            parser.add_lightning_class_args(ImageStrip, "strip")
+            parser.set_defaults({"trainer.log_every_n_steps": 10})
+        if self.name == "predict":
+            parser.add_lightning_class_args(WriteImages, "output")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse what `main` prepared from the command line."""
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: `prepared` has put the checkpoint's arguments on the command line."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose what depends on the machine and on earlier runs."""
+        config = self.config[self.name]
+        if config.trainer.precision is None and self.name == "fit":
+            config.trainer.precision = native_precision(config.trainer.accelerator)
+        limits = (config.trainer.max_epochs, config.trainer.max_time)
+        if self.name == "fit" and limits == (None, None) and config.trainer.max_steps == -1:
+            config.trainer.max_epochs = _PUBLISHED_EPOCHS
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """As Lightning's, with our logger, callbacks and checkpoint files."""
+        config = self.config_init[self.name]["trainer"]
+        config["plugins"] = [*_as_list(config.get("plugins")), AtomicCheckpoints()]
+        if config["logger"] in (None, True):
+            config["logger"] = self.name == "fit" and self._logger(config["default_root_dir"])
+        if self.name == "fit":
+            bar = [] if config["enable_progress_bar"] is False else [ProgressBar()]
+            config["callbacks"] = [*_as_list(config.get("callbacks")), StopOnNaN(), *bar]
+            if config["enable_checkpointing"] is False:
+                keys = self._parser(self.name).callback_keys
+                keys[:] = [key for key in keys if key not in _CHECKPOINTS]
+        else:
+            self.save_config_callback = None
+            config["enable_checkpointing"] = False
+        return super().instantiate_trainer(**kwargs)
+
+    def _logger(self, root: str | Path | None) -> TensorBoardLogger | CSVLogger:
+        """The logger that decides the run's folder; a resumed run goes on in its own."""
+        runs = Path(root or ".")
+        run = Path(self.config_init[self.name]["ckpt_path"] or "").parent.parent
+        resumed = run.name.startswith("version_") and run.parent == runs / RUNS
+        kind = TensorBoardLogger if find_spec("tensorboard") else CSVLogger
+        return kind(str(runs), RUNS, int(run.name[8:]) if resumed else None)
+
+    def after_instantiate_classes(self) -> None:
+        """Starting weights and memory layout."""
+        config = self.config[self.name]
+        if config.init_from is not None:
+            start_from(self.model, config.init_from)
+        if config.ckpt_path is not None:
+            check_fit(self.model, config.ckpt_path)
+        # Convolutions run several times faster so, on CPUs and GPUs alike.
+        self.model.to(memory_format=torch.channels_last)
+
+    def after_fit(self) -> None:
+        """Say where the weights are."""
+        for export in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(export, ExportWeights) and (path := export.file(self.trainer)).is_file():
+                print(f"{path} holds the best weights. Try: raincleave derain PHOTO --model {path}")
+
+    def before_fit(self) -> None:
+        """Compile the stages where that is asked."""
+        if self.config[self.name].compile:
+            compile_stages(self.model)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """As Lightning's; what is predicted is written, not kept."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return kwargs | ({"return_predictions": False} if subcommand == "predict" else {})
 
     @staticmethod
     def configure_optimizers(
@@ -75,71 +192,106 @@ class RaincleaveCLI(LightningCLI):
         optimizer: torch.optim.Optimizer,
         lr_scheduler: Any = None,
     ) -> Any:
-        """As Lightning's, but a `WarmupCosine` moves with every step, not every epoch."""
-        if isinstance(lr_scheduler, WarmupCosine):
-            return [optimizer], [{"scheduler": lr_scheduler, "interval": "step"}]
-        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        """As Lightning's, but a `WarmupCosine` moves with every step, not every epoch.
 
-    def before_fit(self) -> None:
-        """Memory layout and starting weights."""
-        self.model.to(memory_format=torch.channels_last)
-
-
-def _recipes(argv: Sequence[str]) -> list[str]:
-    """Replace ``recipe:NAME`` by the packaged file."""
-    folder = resources.files("raincleave") / "recipes"
-    found = []
-    for word in argv:
-        prefix, mark, name = word.partition("recipe:")
-        if not mark or prefix not in ("", "--config="):
-            found.append(word)
-            continue
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            known = sorted(Path(str(p)).stem for p in folder.iterdir() if p.name.endswith(".yaml"))
-            raise ConfigError(f"there is no recipe {name!r}; choose one of {', '.join(known)}.")
-        found.append(f"{prefix}{path}")
-    return found
+        Raises:
+            ConfigError: it is to span a training without an end.
+        """
+        if not isinstance(lr_scheduler, WarmupCosine):
+            return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        if lr_scheduler.total_steps is None:
+            total = lightning_module.trainer.estimated_stepping_batches
+            if total == float("inf"):
+                raise ConfigError(
+                    "WarmupCosine spans the whole training, which has no end; "
+                    "give --trainer.max_steps or --trainer.max_epochs."
+                )
+            lr_scheduler.total_steps = int(total)
+        return [optimizer], [{"scheduler": lr_scheduler, "interval": "step"}]
 
 
-def _take_init_from(argv: Sequence[str]) -> tuple[list[str], Derainer | None]:
-    """Take ``--model.init_from REF`` out; what it names decides the model unless ``--model`` does."""
-    from raincleave.hub import load
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
-    rest, ref = [], None
-    words = iter(argv)
-    for word in words:
-        if word == "--model.init_from":
-            ref = next(words, None)
-        elif word.startswith("--model.init_from="):
-            ref = word.partition("=")[2]
-        else:
-            rest.append(word)
-    if ref is None:
-        return rest, None
+
+def start_from(model: Derainer, ref: str) -> None:
+    """Fill ``model`` with the weights that ``ref`` names.
+
+    Args:
+        model: changed in place.
+        ref: what `raincleave.load` takes.
+
+    Raises:
+        CheckpointError: there are none, or they are of another network.
+    """
     start = load(ref)
-    if not any(word == "--model" or word.startswith("--model=") for word in rest):
-        given = [f"--model={type(start).__name__}"]
-        given += [f"--model.{key}={value}" for key, value in start.hparams.items()]
-        rest[1:1] = given
-    return rest, start
+    try:
+        model.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        raise _misfit(model, start, ref) from error
+
+
+def check_fit(model: Derainer, checkpoint: str) -> None:
+    """Refuse a ``.ckpt`` of another network, also where its weights would fit in shape.
+
+    Raises:
+        CheckpointError: it is one, or cannot be read.
+    """
+    saved = load(checkpoint)
+    how_trained = signature(Derainer).parameters
+    ours, theirs = (
+        {k: v for k, v in network.hparams.items() if k not in how_trained}
+        for network in (model, saved)
+    )
+    if type(saved) is not type(model) or ours != theirs:
+        raise _misfit(model, saved, checkpoint)
+
+
+def _misfit(model: Derainer, other: Derainer, source: str) -> CheckpointError:
+    ours, theirs = (
+        f"{type(network).__name__}({', '.join(f'{k}={v!r}' for k, v in network.hparams.items())})"
+        for network in (model, other)
+    )
+    return CheckpointError(f"{source} holds a {theirs}, which does not fit the {ours} asked for.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one of Lightning's subcommands, ``argv`` as after ``raincleave``."""
-    args, start = _take_init_from(_recipes(argv))
+    """Run one of Lightning's subcommands, ``argv`` as after ``raincleave``.
 
-    class CLI(RaincleaveCLI):
-        def before_fit(self) -> None:
-            super().before_fit()
-            if start is not None:
-                self.model.load_state_dict(start.state_dict())
-
-    CLI(
-        Derainer,
-        RainDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True},
-        args=args,
+    Raises:
+        RaincleaveError: the command line, the data or the training does not work out.
+    """
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(_NOISE)
     )
+    with warnings.catch_warnings():
+        for message in _UNTRUE_HERE:
+            warnings.filterwarnings("ignore", message)
+        words = prepared(argv)
+        check_name(words, "--model", _names(Derainer))
+        check_name(words, "--data", _names(RainDataModule))
+        try:
+            RaincleaveCLI(words)
+        except ArgumentError as error:
+            raise ConfigError(told(error, words[0])) from error
+        except RaincleaveError as error:
+            # A data loader's worker sends its traceback along as text.
+            last = str(error).strip().splitlines()[-1].partition("Error: ")
+            raise (type(error)(last[2]) if "Traceback" in str(error) else error) from error
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
+            if not _objected(error):
+                raise
+            raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _names(base: type[Any]) -> list[str]:
+    subclasses = [name for cls in base.__subclasses__() for name in _names(cls)]
+    return [*subclasses, *(cls.__name__ for cls in base.__subclasses__())]
+
+
+def _objected(error: BaseException) -> bool:
+    """Whether Lightning raised this itself, which it does for settings that make no sense."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals["__name__"].startswith("lightning.")

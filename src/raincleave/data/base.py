@@ -31,6 +31,17 @@ def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
     return set(ranked[:count])
 
 
+class _LateLoader(DataLoader[Any]):
+    """Starts its workers at the first batch asked for.
+
+    Lightning makes the iterator of a resumed run before it has restored which epoch and batch that
+    run was at; workers started then would begin with the first batches of the first epoch.
+    """
+
+    def __iter__(self) -> Any:
+        yield from super().__iter__()
+
+
 class RainDataModule(LightningDataModule):
     """What all share: loaders, split, seeds. A member says where its images come from.
 
@@ -84,40 +95,54 @@ class RainDataModule(LightningDataModule):
     test_set: ImagePatches
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled patches; incomplete last batches are dropped."""
+        """Shuffled patches; a resumed epoch goes on where it was left.
+
+        Incomplete last batches are dropped, but for a set that does not fill a single one.
+        """
         trainer = self.trainer
+        replicas = trainer.world_size if trainer else 1
+        drop_last = len(self.train_set) >= self.batch_size * replicas
         sampler = EpochSampler(
             self.train_set,
-            num_replicas=trainer.world_size if trainer else 1,
+            num_replicas=replicas,
             rank=trainer.global_rank if trainer else 0,
             shuffle=True,
             seed=self.seed,
-            drop_last=True,
+            drop_last=drop_last,
         )
-        return self._loader(self.train_set, self.batch_size, sampler=sampler, drop_last=True)
+        sampler.done = self._items_done
+        options = self._options | {"sampler": sampler, "drop_last": drop_last}
+        return _LateLoader(self.train_set, batch_size=self.batch_size, **options)
+
+    def _items_done(self) -> int:
+        """Patches of the current epoch that this rank had before the run was resumed."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Whole held-out images, one at a time."""
-        return self._loader(self.val_set, 1)
+        return self._loader(self.val_set)
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Whole test images, one at a time."""
-        return self._loader(self.test_set, 1)
+        return self._loader(self.test_set)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The test images."""
-        return self._loader(self.test_set, 1)
+        return self._loader(self.test_set)
 
-    def _loader(self, images: ImagePatches, batch_size: int, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            # By keyword, since Lightning rebuilds the loader for prediction.
-            batch_size=batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
+    def _loader(self, images: ImagePatches) -> DataLoader[Any]:
+        # By keyword, since Lightning rebuilds the loader for prediction.
+        return DataLoader(images, batch_size=1, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
 
     def _without_excluded(self, images: list[T], name: Callable[[T], str]) -> list[T]:
         """``images`` less those whose name stands in the ``exclude`` file."""

@@ -5,7 +5,8 @@ workers, the order of reading and a resumed run change nothing. `EpochSampler` h
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -282,8 +283,13 @@ class EpochSampler(DistributedSampler[Any]):
     """Shuffles by ``(seed, epoch)`` and hands out ``(epoch, index)`` keys, each rank its share.
 
     Lightning calls ``set_epoch`` before each epoch and leaves a `DistributedSampler` in place.
+
+    Attributes:
+        done: asked at the start of an epoch how many of its items this rank has had already.
     """
 
+    done: Callable[[], int] | None = None
+
     def __iter__(self) -> Iterator[Any]:
-        for index in super().__iter__():
+        for index in islice(super().__iter__(), self.done() if self.done else 0, None):
             yield self.epoch, index

@@ -1,0 +1,20 @@
+"""What training adds to Lightning: a schedule, callbacks, and the best use of the machine."""
+
+from raincleave.training.export import ExportWeights
+from raincleave.training.guard import StopOnNaN
+from raincleave.training.images import ImageStrip, WriteImages
+from raincleave.training.machine import AtomicCheckpoints, compile_stages, native_precision
+from raincleave.training.progress import ProgressBar
+from raincleave.training.schedule import WarmupCosine
+
+__all__ = [
+    "AtomicCheckpoints",
+    "ExportWeights",
+    "ImageStrip",
+    "ProgressBar",
+    "StopOnNaN",
+    "WarmupCosine",
+    "WriteImages",
+    "compile_stages",
+    "native_precision",
+]

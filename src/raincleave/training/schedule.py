@@ -1,0 +1,49 @@
+"""The learning rate of our own recipes."""
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class WarmupCosine(LambdaLR):
+    """Learning rate rising linearly over the first steps, then falling along a cosine to a floor.
+
+    It moves with every optimiser step. ``raincleave fit`` fills in the length of the training.
+
+    Args:
+        optimizer: whose learning rate is scheduled.
+        total_steps: length of the training in optimiser steps; None is the trainer's.
+        warmup_steps: steps until the full rate.
+        floor: last rate over the full one.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int | None = None,
+        warmup_steps: int = 100,
+        floor: float = 0.01,
+    ) -> None:
+        self.total_steps, self.warmup_steps, self.floor = total_steps, warmup_steps, floor
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """The rate of optimiser step ``step``, from 0 up, over the full rate; in (0, 1]."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.total_steps is None:  # before the training has started
+            return 1.0
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step reached. The shape is the configuration's: a resumed run may be made longer."""
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the step reached."""
+        self.last_epoch = state_dict["last_epoch"]
+        self._step_count = state_dict["_step_count"]
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
