@@ -6,6 +6,7 @@ and docstring into options. The function returns the exit code, or None for 0.
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from raincleave import __version__
@@ -52,32 +53,33 @@ def usage() -> str:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; a user's mistake is printed, not raised."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help", "help"):
         print(usage())
-        return 0
-    if argv[0] == "--version":
+    elif name == "--version":
         print(f"raincleave {__version__}")
-        return 0
-    name, *rest = argv
+    elif name in COMMANDS or name in LIGHTNING:
+        return _run_command(name, argv[1:])
+    else:
+        near = get_close_matches(name, [*COMMANDS, *LIGHTNING], n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; `raincleave --help` lists them."
+        print(f"raincleave: there is no command {name!r}{hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run_command(name: str, argv: Sequence[str]) -> int:
     try:
         if name in COMMANDS:
-            return _run_function(name, rest)
-        if name in LIGHTNING:
-            main_lightning = import_module("raincleave.commands.lightning").main
-            main_lightning([name, *rest])
-            return 0
+            return _run_function(name, argv)
+        import_module("raincleave.commands.lightning").main([name, *argv])
     except RaincleaveError as error:
         print(f"raincleave: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("raincleave: interrupted", file=sys.stderr)
         return 130
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*COMMANDS, *LIGHTNING], n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; `raincleave --help` lists them."
-    print(f"raincleave: there is no command {name!r}{hint}", file=sys.stderr)
-    return 2
+    return 0
 
 
 def _run_function(name: str, argv: Sequence[str]) -> int:

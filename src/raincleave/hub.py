@@ -57,7 +57,6 @@ __all__ = [
     "derain",
     "list_models",
     "load",
-    "load_safetensors",
     "load_with",
 ]
 
@@ -196,19 +195,6 @@ def _read_named(name: str, access: Access) -> Contents:
         pinned = access._replace(revision=hub["revision"])
         data = fetch(hub["repo"], WEIGHTS, pinned, entry["sha256"]).data
     return from_safetensors(data, name)
-
-
-def load_safetensors(path: Path, stages: int | None = None) -> "Derainer":
-    """Build the network a file of ours describes and fill it with the file's weights.
-
-    Args:
-        path: written by `Derainer.save`.
-        stages: in place of the number of stages in the file.
-
-    Raises:
-        CheckpointError: the file is corrupt, is not ours, or does not fit what it says it is.
-    """
-    return load(path, stages=stages)
 
 
 def _place(

@@ -38,10 +38,10 @@ def batch(size: int = 24) -> dict:
 @pytest.mark.parametrize(
     ("build", "count"),
     [
-        (lambda: DRN(), 10_595),
+        (DRN, 10_595),
         (lambda: DRN(stages=5, recursions=5), 10_595),
         (lambda: DRN(res_blocks=1), 5_955),
-        (lambda: SRN(), 168_963),
+        (SRN, 168_963),
         (lambda: SRN(mapping="direct"), 168_963),
         (lambda: SRN(mapping="direct", cell="gru"), 150_499),
         (lambda: SRN(mapping="direct", sees_rainy=False), 168_099),
@@ -50,7 +50,7 @@ def batch(size: int = 24) -> dict:
         (lambda: BRN(coupling="r2x"), 338_662),
         (lambda: BRN(coupling="x2r"), 338_662),
         (lambda: BRN(cell="gru"), 320_166),
-        (lambda: BRN(), 375_526),
+        (BRN, 375_526),
         (lambda: ResGuideNet(blocks=3), 19_404 + 30),
         (lambda: ResGuideNet(blocks=5), 37_065 + 48),
     ],

@@ -68,15 +68,23 @@ class ResGuideNet(Derainer):
     ) -> None:
         super().__init__(**training)
         self.save_hyperparameters()
+        self.recursions = recursions
         self.blocks = nn.ModuleList(Block(k, recursions, channels) for k in range(blocks))
         self.merge = nn.Conv2d(3 * blocks, 3, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
         # The merge starts as the plain mean of the blocks' images.
         with torch.no_grad():
             self.merge.weight.copy_(torch.eye(3).repeat(1, blocks)[..., None, None] / blocks)
+
+    def receptive_radius(self, stages: int | None = None) -> int:
+        """f_in, two convolutions in each recursion and f_out of every block: 60 pixels for five."""
+        count = len(self.blocks)
+        return min(stages or count, count) * (2 + 2 * self.recursions)
 
     def unroll(self, rainy: Tensor) -> Iterator[Stage]:
         """Yield x_1 … x_N and the merged image for y, (B, 3, H, W) in [0, 1], of any size."""

@@ -1,0 +1,95 @@
+"""What rain looks like, in numbers a person would name, and the named presets."""
+
+from dataclasses import dataclass
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Rain:
+    """What rain looks like. Every range (low, high) is drawn from anew for each image."""
+
+    slant: Range = (-30, 30)
+    """Main direction in degrees from vertical, uniform."""
+    slants: tuple[int, int] = (1, 1)
+    """Number of directions in one image."""
+    slant_offset: float = 10
+    """Standard deviation of the further directions about the main one, in degrees."""
+    spread: Range = (0, 1.5)
+    """Standard deviation of single streaks about their direction, in degrees, uniform."""
+    cover: Range = (0.05, 0.2)
+    """Streaks that lie over a pixel on average, log-uniform."""
+    length: Range = (15, 40)
+    """Mean length of the streaks in pixels, log-uniform."""
+    length_variation: float = 0.3
+    """Standard deviation of log(length) within an image."""
+    width: Range = (0.6, 1.0)
+    """Mean σ of the Gaussian profile across a streak, in pixels, log-uniform."""
+    width_variation: float = 0.15
+    """Standard deviation of log(width) within an image."""
+    brightness: Range = (0.1, 0.3)
+    """Mean peak brightness of the streaks, in image units, log-uniform."""
+    brightness_variation: float = 0.4
+    """Standard deviation of log(brightness) within an image."""
+    taper: Range = (0.2, 0.5)
+    """Part of a streak over which each end fades, 0 … 0.5, uniform."""
+    depth: float = 1.0
+    """Farthest layer's distance over the nearest one's; far streaks are short, thin and faint."""
+    blur: Range = (0, 0)
+    """Depth of field: σ in pixels by which the nearest streaks are out of focus, uniform."""
+    screen: float = 0.0
+    """Probability that the rain is blended by screen, 1 − (1 − B)(1 − R), instead of added."""
+    veil: Range = (0, 0)
+    """Share of the picture replaced by even grey mist, uniform."""
+    tint: float = 0.0
+    """Standard deviation of the streaks' colour about white, a channel; 0 is achromatic."""
+    noise: Range = (0, 0)
+    """σ of the sensor noise added after the rain, in image units, uniform."""
+    jpeg: tuple[int, int] | None = None
+    """Quality of a JPEG compression after everything else, uniform; None leaves it out."""
+
+
+PRESETS: dict[str, Rain] = {
+    "light": Rain(
+        slant=(-25, 25),
+        spread=(0, 1),
+        cover=(0.045, 0.3),
+        length=(15, 40),
+        width=(0.6, 1.0),
+        brightness=(0.16, 0.58),
+        brightness_variation=0.5,
+        taper=(0.3, 0.5),
+    ),
+    "heavy": Rain(
+        slant=(-20, 20),
+        slants=(1, 3),
+        slant_offset=13,
+        spread=(0.3, 2.0),
+        cover=(0.55, 6),
+        length=(40, 160),
+        length_variation=0.5,
+        width=(0.5, 0.9),
+        brightness=(0.092, 0.178),
+        brightness_variation=0.4,
+        taper=(0.1, 0.45),
+    ),
+    "real": Rain(
+        slant=(-40, 40),
+        slants=(1, 2),
+        spread=(0, 4),
+        cover=(0.03, 1.2),
+        length=(8, 90),
+        length_variation=0.5,
+        width=(0.5, 1.8),
+        width_variation=0.25,
+        brightness=(0.03, 0.35),
+        brightness_variation=0.6,
+        depth=4,
+        blur=(0, 2.5),
+        screen=0.5,
+        veil=(0, 0.25),
+        tint=0.02,
+        noise=(0, 0.02),
+        jpeg=(60, 98),
+    ),
+}
