@@ -137,7 +137,7 @@ def _planes_to_rgb(planes: Tensor, name: str) -> Tensor:
         raise _wrong_type(name, planes.dtype)
     colour = planes[:, : _colours(planes)]
     if planes.dtype in PEAKS:
-        rgb = colour.to(torch.float32) / PEAKS[planes.dtype]
+        rgb = colour.to(torch.float32).div_(PEAKS[planes.dtype])
     else:
         low, high = (float(value) for value in colour.detach().aminmax())
         # Written so that NaN fails too.
@@ -157,7 +157,8 @@ def _rgb_to_planes(derained: Tensor, planes: Tensor) -> Tensor:
         # Their mean, so written that three equal values give that value to the last bit.
         colour = colour[:, :1] + (colour - colour[:, :1]).sum(1, keepdim=True) / 3
     if planes.dtype in PEAKS:
-        colour = (colour * PEAKS[planes.dtype]).round()
+        # In place, since large images leave little memory.
+        colour = colour.mul_(PEAKS[planes.dtype]).round_()
     return torch.cat([colour.to(planes.dtype), planes[:, colours:]], dim=1)
 
 

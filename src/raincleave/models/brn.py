@@ -36,6 +36,11 @@ class Branch(nn.Module):
         self.f_res = res_block_chain(res_blocks, _CHANNELS)
         self.f_out = conv(_CHANNELS, 3)
 
+    @property
+    def radius(self) -> int:
+        """How far one run of the branch sees, in pixels."""
+        return 2 + self.f_recurrent.radius + 2 * len(self.f_res)
+
     def forward(
         self, images: Sequence[Tensor], state: State | None, other: State | None
     ) -> tuple[Tensor, State]:
@@ -84,6 +89,10 @@ class BRN(Derainer):
         r, s_r = self.f_r((y, r), s_r, s_x)
         x, s_x = self.f_x((y, x, r), s_x, s_r)
         return r, x, s_r, s_x
+
+    def receptive_radius(self, stages: int | None = None) -> int:
+        """F_r once, which feeds F_x, and F_x in every stage: 87 pixels for six stages of BRN."""
+        return self.f_r.radius + min(stages or self.stages, self.stages) * self.f_x.radius
 
     def unroll(self, rainy: Tensor) -> Iterator[Stage]:
         """Yield (x_t, r_t) for y, (B, 3, H, W) in [0, 1], of any height and width."""

@@ -28,6 +28,7 @@ class DRN(Derainer):
         **training: ``supervision``, ``loss``, ``checkpoint_stages``, see `Derainer`.
     """
 
+    short_halo: ClassVar[int | None] = 64
     published_supervision: ClassVar[Supervision] = "recursive"
     published_decay: ClassVar[float] = 0.5
 
@@ -54,6 +55,11 @@ class DRN(Derainer):
             for block in self.f_rec:
                 h = block(h)
         return y + self.f_out(h)
+
+    def receptive_radius(self, stages: int | None = None) -> int:
+        """T·(1 + 2·2·R + 1) for two ResBlocks: 210 pixels for 7×7."""
+        per_stage = 2 + 2 * len(self.f_rec) * self.recursions
+        return min(stages or self.stages, self.stages) * per_stage
 
     def unroll(self, rainy: Tensor) -> Iterator[Stage]:
         """Yield x_1 … x_T for y, (B, 3, H, W) in [0, 1], of any height and width."""

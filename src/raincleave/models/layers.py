@@ -1,5 +1,7 @@
 """The pieces the five networks share. All convolutions are 3×3, stride 1, padding 1, with bias."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,6 +53,9 @@ class ConvLSTM(nn.Module):
         channels: channels of h and c.
     """
 
+    radius: ClassVar[int] = 1
+    """How far its new state sees, in pixels."""
+
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
         self.gates = conv(inputs + channels, 4 * channels)
@@ -78,6 +83,9 @@ class ConvGRU(nn.Module):
         inputs: channels of ``z`` and of everything else the gates see, besides the cell's own h.
         channels: channels of h.
     """
+
+    radius: ClassVar[int] = 2
+    """How far its new state sees, in pixels: the candidate sees the gate, which sees h."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -123,13 +131,15 @@ def rlcn(image: Tensor, window: int = 9, eps: float = 1e-5) -> Tensor:
     # float32 at least: σ² is a small difference of large sums.
     exact = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
     with torch.autocast(image.device.type, enabled=False):
-        # Centring first keeps the difference of sums well conditioned.
-        centred = exact - exact.mean((2, 3), keepdim=True)
+        # Centring first keeps the difference of sums well conditioned. By a constant: the image's
+        # own mean would let every pixel see the whole image, and tiles differ in flat places.
+        centred = exact - 0.5
         count = _box_sum(torch.ones_like(centred[:1, :1]), window)
         mean = _box_sum(centred, window) / count
         squares = _box_sum(centred * centred, window) - count * mean * mean
-        # The clamp keeps the square root's gradient finite in flat places.
-        deviation = (squares / (count - 1).clamp(min=1)).clamp(min=1e-12).sqrt()
+        # In flat places the clamp keeps the square root's gradient finite, and rounding errors from
+        # passing for contrast; 8-bit images have no smaller deviation but zero.
+        deviation = (squares / (count - 1).clamp(min=1)).clamp(min=1e-10).sqrt()
         contrast = (centred - mean).clamp(min=0) / (deviation + eps)
     return contrast.clamp(max=1).to(image.dtype)
 

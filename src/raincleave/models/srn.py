@@ -61,6 +61,11 @@ class SRN(Derainer):
         out = self.f_out(self.f_res(state[0]))
         return (y + out if self.mapping == "residual" else out), state
 
+    def receptive_radius(self, stages: int | None = None) -> int:
+        """T·(f_in + cell + ResBlocks + f_out): 78 pixels for six stages of SRN."""
+        per_stage = 2 + self.f_recurrent.radius + 2 * len(self.f_res)
+        return min(stages or self.stages, self.stages) * per_stage
+
     def unroll(self, rainy: Tensor) -> Iterator[Stage]:
         """Yield x_1 … x_T for y, (B, 3, H, W) in [0, 1], of any height and width."""
         x = y = rainy

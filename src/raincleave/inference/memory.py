@@ -1,0 +1,92 @@
+"""How much memory a network takes for each pixel, and how much of it there is."""
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CPU_BYTES = 1 << 30
+"""What a tile may take on the CPU, however much is free: larger ones save hardly any work."""
+_PROBE = 64
+
+
+class _PeakBytes(TorchDispatchMode):
+    """Adds up the tensors alive at once, on whatever device they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.alive -= size
+
+
+def bytes_per_pixel(network: Callable[[Tensor], Tensor]) -> int:
+    """Peak memory of a network for each pixel it is given, measured on a small image."""
+    counter = _PeakBytes()
+    with counter:
+        network(torch.full((1, 3, _PROBE, _PROBE), 0.5))
+    return max(1, counter.peak // _PROBE**2)
+
+
+def usable_bytes(device: torch.device) -> int:
+    """What a network may take on a device: most of what is free, and on the CPU never much."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(0.8 * (free + kept))
+    if device.type == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return max(0, int(0.8 * free))
+    return min(CPU_BYTES, _free_bytes() // 2)
+
+
+def _free_bytes() -> int:
+    """Free memory of the computer, of its container where that has less; a guess if untold."""
+    free = []
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0] != "max":
+        free.append(int(limit[0]) - int(used[0]))
+    return max(0, min(free, default=2 * CPU_BYTES))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out; on the CPU torch has no class for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
+    )
