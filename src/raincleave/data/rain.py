@@ -62,8 +62,8 @@ PRESETS: dict[str, Rain] = {
     ),
     "heavy": Rain(
         slant=(-20, 20),
-        slants=(1, 3),
-        slant_offset=13,
+        slants=(1, 2),
+        slant_offset=7,
         spread=(0.3, 2.0),
         cover=(0.55, 6),
         length=(40, 160),
