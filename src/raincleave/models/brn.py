@@ -81,6 +81,8 @@ class BRN(Derainer):
         self.stages, self.supervise_rain = stages, supervise_rain
         self.f_r = Branch(6, cell, coupling in ("both", "x2r"), res_blocks=3)
         self.f_x = Branch(9, cell, coupling in ("both", "r2x"), res_blocks=5)
+        # Negative SSIM is as low at −x as at x; the output starts on the side of images.
+        nn.init.constant_(self.f_x.f_out.bias, 0.5)
 
     def stage(
         self, y: Tensor, r: Tensor, x: Tensor, s_r: State | None, s_x: State | None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from raincleave.models.derainer import Derainer, Stage
 from raincleave.models.layers import CELLS, State, conv, res_block_chain
@@ -49,6 +49,9 @@ class SRN(Derainer):
         self.f_recurrent = CELLS[cell](_CHANNELS, _CHANNELS)
         self.f_res = res_block_chain(res_blocks, _CHANNELS)
         self.f_out = conv(_CHANNELS, 3)
+        if mapping == "direct":
+            # Negative SSIM is as low at −x as at x; the output starts on the side of images.
+            nn.init.constant_(self.f_out.bias, 0.5)
 
     def features(self, y: Tensor, x: Tensor) -> Tensor:
         """Z of a stage, (B, 32, H, W)."""
