@@ -35,7 +35,7 @@ def prepared(argv: Sequence[str]) -> list[str]:
     name, *words = _recipes(argv)
     if any(word in ("-h", "--help") or word.startswith("--model.help") for word in words):
         return [name, *words]
-    words = ["--init_from" + w[18:] if _is(w, "--model.init_from") else w for w in words]
+    words = [w.replace("--model.", "--") if _is(w, "--model.init_from") else w for w in words]
     words = _with_checkpoint(words)
     ref, ckpt = _value(words, "--init_from"), _value(words, "--ckpt_path")
     configured = any(_is(word, option) for word in words for option in ("--config", "-c"))

@@ -25,7 +25,7 @@ class StopOnNaN(Callback):
             TrainingError: it is NaN or infinite.
         """
         if not torch.isfinite(loss):
-            raise _not_finite("loss", float(loss), trainer)
+            raise _not_finite("loss", loss.item(), trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -64,7 +64,7 @@ def strip(model: Derainer, batch: dict[str, Any], size: int) -> Tensor:
         stages = [stage.background for stage in model.unroll(_padded(rainy, model.size_multiple))]
     height, width = rainy.shape[-2:]
     panels = [rainy, *(stage[..., :height, :width] for stage in stages), clean]
-    return torch.cat([panel[0].float().cpu() for panel in panels], 2).clamp(0, 1)
+    return torch.cat([panel[0].float().cpu() for panel in panels], 2).nan_to_num().clamp(0, 1)
 
 
 def _middle(image: Tensor, size: int) -> Tensor:

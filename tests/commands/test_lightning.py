@@ -1,0 +1,261 @@
+"""``raincleave fit | validate | test | predict``, in process on tiny pictures."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from raincleave import load
+from raincleave.cli import run
+from raincleave.models import DRN, SRN
+
+RUN = Path("lightning_logs/version_0")
+TINY = ["--model=DRN", "--model.stages=1", "--model.recursions=1", "--model.channels=4"]
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+SMALL = ["--data.patch_size=24", "--data.batch_size=2", "--data.num_workers=0"]
+FLOAT = ["--trainer.accelerator=cpu", "--trainer.precision=32"]
+EMA = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.8"]
+ADAM = ["--optimizer=Adam", "--optimizer.lr=0.01", "--lr_scheduler=WarmupCosine"]
+
+
+def write_pairs(folder: Path, count: int) -> Path:
+    """``count`` pairs of 40x48 in two folders: smooth pictures, streaks of every brightness."""
+    rng = np.random.default_rng(0)
+    for role in ("rainy", "clean"):
+        (folder / role).mkdir(parents=True)
+    for k in range(count):
+        coarse = Image.fromarray(rng.integers(30, 200, (6, 5, 3), dtype=np.uint8))
+        clean = np.asarray(coarse.resize((40, 48), Image.Resampling.BICUBIC)).astype(int)
+        rain = 70 * (rng.random((1, 40, 1)) > 0.8)
+        for role, pixels in (("clean", clean), ("rainy", clean + rain)):
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(folder / role / f"scene {k}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("data") / "pairs", 10)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def fit(pairs, *more):
+    """What the command line prints nothing about: it must succeed."""
+    assert run(["fit", *TINY, f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT, *more]) == 0
+
+
+def refused(capsys, *words):
+    """The one sentence on stderr."""
+    code = run(words)
+    err = capsys.readouterr().err
+    assert code in (1, 2)
+    assert "Traceback" not in err
+    return [line for line in err.splitlines() if line.startswith("raincleave: ")][-1]
+
+
+def weights(folder="."):
+    return load_file(Path(folder) / RUN / "weights.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(first[k].equal(second[k]) for k in first)
+
+
+def test_one_line_fine_tunes_ready_weights(pairs, capsys):
+    start = DRN(stages=2, recursions=1, channels=4)
+    start.save("ready.safetensors")
+    words = ["fit", "--model.init_from", "ready.safetensors", f"--data.root={pairs}", *SMALL]
+    assert run([*words, *QUIET, "--trainer.max_steps=4", "--trainer.val_check_interval=2"]) == 0
+    assert "holds the best weights" in capsys.readouterr().out
+    tuned = load(RUN / "weights.safetensors")
+    assert start.hparams.items() <= tuned.hparams.items()
+    ends = (tuned.state_dict(), start.state_dict())
+    moved = max((ends[0][key] - ends[1][key]).abs().max() for key in ends[0])
+    assert 0 < moved < 4 * 1.1e-4, "four steps of Adam at 1e-4 at most"
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["init_from"] == "ready.safetensors"
+    assert config["lr_scheduler"]["class_path"] == "raincleave.training.WarmupCosine"
+    card = (RUN / "weights.md").read_text()
+    assert 'load("weights.safetensors")' in card
+    assert f"PairedFolders, {pairs}" in card
+    tuned.derain(pairs / "rainy" / "scene 0.png").save("clean.png")
+
+
+def test_clean_photos_are_enough(pairs):
+    words = ["fit", *TINY, "--data=SyntheticRain", f"--data.root={pairs / 'clean'}", *SMALL]
+    assert run([*words, *QUIET, "--trainer.max_epochs=1"]) == 0
+    assert (RUN / "weights.safetensors").is_file()
+
+
+def test_best_weights_are_the_averaged_ones_that_were_validated(pairs):
+    fit(pairs, *ADAM, *EMA, "--trainer.max_epochs=3")
+    best = torch.load(RUN / "checkpoints" / "best.ckpt", weights_only=True)
+    assert same(weights(), best["state_dict"])
+    assert not same(weights(), best["current_model_state"])
+
+
+def test_the_logger_has_curves_of_every_stage_and_strips(pairs):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(pairs, "--model.stages=2", "--trainer.max_epochs=1", "--trainer.log_every_n_steps=1")
+    events = EventAccumulator(str(RUN)).Reload().Tags()
+    stages = {f"train/{what}_{t}" for what in ("loss", "psnr") for t in (1, 2)}
+    assert stages | {"val/psnr", "val/ssim"} <= set(events["scalars"])
+    assert len(events["images"]) == 1
+    assert events["images"][0].startswith("val/scene ")
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pairs):
+    steps = ["--trainer.max_steps=10", "--trainer.val_check_interval=3", *ADAM, *EMA]
+    steps += ["--trainer.check_val_every_n_epoch=null", "--lr_scheduler.warmup_steps=2"]
+    fit(pairs, *steps, "--trainer.default_root_dir=whole")
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT, *steps]
+    # Epochs have 4 batches: step 6, whose checkpoint is the last one, lies in the midst of one.
+    killed = subprocess.run(
+        [sys.executable, "-c", KILL, *words, "--trainer.default_root_dir=killed"], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    resume = ["--trainer.default_root_dir=killed", "--ckpt_path=last"]
+    fit(pairs, *steps, *resume)
+    ends = [
+        torch.load(Path(folder) / RUN / "checkpoints/last.ckpt", weights_only=True)
+        for folder in ("whole", "killed")
+    ]
+    assert [end["global_step"] for end in ends] == [9, 9]
+    assert same(ends[0]["current_model_state"], ends[1]["current_model_state"])
+    assert same(ends[0]["state_dict"], ends[1]["state_dict"])
+    assert same(weights("whole"), weights("killed"))
+
+
+KILL = """
+import os, signal, sys
+from raincleave.training import StopOnNaN
+def killed(self, trainer, *_):
+    if trainer.global_step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+StopOnNaN.on_train_batch_end = killed
+from raincleave.cli import run
+run(sys.argv[1:])
+"""
+
+
+def test_a_loss_that_is_no_number_stops_and_spares_the_checkpoint(pairs, capsys):
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT, "--trainer.max_steps=9"]
+    words += ["--optimizer=SGD", "--optimizer.lr=1e30", "--trainer.val_check_interval=1"]
+    message = refused(capsys, *words, "--trainer.num_sanity_val_steps=0", "--model.loss=mse")
+    assert "became nan" in message or "became inf" in message
+    assert "--optimizer.lr" in message
+    for last in Path().rglob("*.ckpt"):
+        saved = torch.load(last, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in saved.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.root=nowhere"], "no folder nowhere"),
+        (["--data.root={pairs}", "--data.patch_size=400"], "patch_size is 400.*40x48"),
+        (["--data.root={pairs}", "--config=recipe:drn"], "no recipe 'drn'.*drn-7x7"),
+        (["--data.root={pairs}", "--model=DNR"], "no model 'DNR'.*DRN"),
+        (["--data.root={pairs}", "--data=Rain10H"], "no data 'Rain10H'.*Rain100H"),
+        (["--data=PairedFolders"], "PairedFolders needs --data.root"),
+        (["--data.root={pairs}", "--data.size=3"], "no option --data.size.*--data.help"),
+        (["--data.root={pairs}", "--model.stages=x"], "--model.stages cannot be x"),
+        (["--data.root={pairs}", "--trainer.precision=7"], "--trainer.precision cannot be 7"),
+        (["--data.root={pairs}", "--ckpt_path=last"], "no run with a last.ckpt"),
+        (["--data.root={pairs}", "--model.init_from=gone.ckpt"], "no file gone.ckpt"),
+        (["--data.root={pairs}", *EMA, *EMA], "more than one.*EMAWeightAveraging"),
+        (
+            ["--data.root={pairs}", *SMALL, *ADAM, "--trainer.max_epochs=-1"],
+            "WarmupCosine spans.*--trainer.max_steps",
+        ),
+    ],
+)
+def test_mistakes_get_one_sentence(words, message, pairs, capsys):
+    words = [word.format(pairs=pairs) if "{pairs}" in word else word for word in words]
+    told = refused(capsys, "fit", *TINY, *QUIET, *words)
+    assert re.search(message, told), told
+
+
+def test_weights_of_another_network_are_refused(pairs, capsys):
+    SRN(stages=1, res_blocks=1).save("srn.safetensors")
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, "--model.init_from=srn.safetensors"]
+    assert "holds a SRN" in refused(capsys, *words)
+    fit(pairs, "--trainer.max_epochs=1")
+    deeper = ["test", *TINY, "--model.recursions=2", f"--data.root={pairs}", "--ckpt_path=best"]
+    assert "recursions=1" in refused(capsys, *deeper), "the weights alone would have fitted"
+
+
+def test_a_checkpoint_brings_its_network_and_predicts(pairs, capsys):
+    fit(pairs, "--trainer.max_epochs=1")
+    words = [f"--data.root={pairs}", "--ckpt_path=best", *QUIET[:1], "--data.num_workers=0"]
+    assert run(["test", *words]) == 0
+    assert "test/psnr" in capsys.readouterr().out
+    assert run(["predict", *words, "--output.folder=out"]) == 0
+    names = sorted(path.name for path in Path("out").iterdir())
+    assert names == sorted(path.name for path in (pairs / "rainy").iterdir())
+    derained = load(RUN / "weights.safetensors").derain(pairs / "rainy" / names[0])
+    difference = np.asarray(derained).astype(int) - np.asarray(Image.open(f"out/{names[0]}"))
+    assert abs(difference).max() <= 1, "rounding"
+    assert "is there already" in refused(capsys, "predict", *words, "--output.folder=out")
+
+
+def test_settings_come_from_yaml_and_environment_and_are_printed(pairs, capsys, monkeypatch):
+    Path("mine.yaml").write_text("trainer: {max_steps: 5}\ndata: {class_path: PairedFolders}\n")
+    monkeypatch.setenv("PL_FIT__TRAINER__LIMIT_VAL_BATCHES", "3")
+    words = ["fit", *TINY, "--config=mine.yaml", f"--data.root={pairs}", "--print_config"]
+    with pytest.raises(SystemExit, match="0"):
+        run(words)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["max_steps"] == 5
+    assert printed["trainer"]["limit_val_batches"] == 3
+    assert printed["model"]["class_path"] == "raincleave.DRN"
+
+
+def launch(*words):
+    """Two processes of the command line, as a user starts them."""
+    command = [sys.executable, "-m", "raincleave", *words]
+    devices = ["--trainer.devices=2", "--trainer.strategy=ddp", *FLOAT, *QUIET]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *devices], env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+
+def test_two_processes_train_as_one_with_the_doubled_batch(pairs):
+    steps = ["--trainer.max_steps=5", "--trainer.limit_val_batches=0", *ADAM, *SMALL]
+    steps += ["--lr_scheduler.warmup_steps=1"]
+    words = ["fit", *TINY, f"--data.root={pairs}", *steps]
+    launch(*words, "--trainer.default_root_dir=two")
+    fit(pairs, *steps, "--data.batch_size=4", "--trainer.default_root_dir=one")
+    one, two = weights("one"), weights("two")
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
+    fresh = torch.random.get_rng_state()  # the weights did move
+    torch.manual_seed(0)
+    start = DRN(stages=1, recursions=1, channels=4).state_dict()
+    torch.random.set_rng_state(fresh)
+    assert max((one[key] - start[key]).abs().max() for key in one) > 1e-3
+
+
+def test_two_processes_write_every_image_once(tmp_path, pairs):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k in range(101):
+        Image.new("RGB", (16, 12), (k, 2 * k, 255 - k)).save(photos / f"{k}.png")
+    DRN(stages=1, recursions=1, channels=4).save("tiny.safetensors")
+    # Each image may be written once: a second time is an error.
+    words = ["predict", "--model.init_from=tiny.safetensors", f"--data.root={photos}"]
+    launch(*words, "--data.num_workers=0")
+    assert {path.stem for path in Path("derained").iterdir()} == {str(k) for k in range(101)}

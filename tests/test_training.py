@@ -1,0 +1,156 @@
+"""Schedule, callbacks and machine of `raincleave.training`; every family can learn."""
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils.data import DataLoader
+
+from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
+from raincleave.training import (
+    AtomicCheckpoints,
+    WarmupCosine,
+    compile_stages,
+    native_precision,
+)
+from raincleave.training.images import strip
+
+
+def rates(steps, **options):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    scheduler = WarmupCosine(optimizer, **options)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_the_rate_rises_to_its_full_height_and_falls_to_the_floor():
+    seen = rates(13, total_steps=12, warmup_steps=4, floor=0.1)
+    assert seen[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
+    assert seen[8] == pytest.approx(2 * (0.1 + 0.9 * 0.5)), "half of the cosine's way"
+    assert seen[12] == pytest.approx(0.2)
+
+
+def test_a_resumed_schedule_goes_on_and_may_be_longer():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    first = WarmupCosine(optimizer, total_steps=12, warmup_steps=4)
+    for _ in range(7):
+        optimizer.step()
+        first.step()
+    state = first.state_dict()
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    resumed = WarmupCosine(other, total_steps=24, warmup_steps=4)
+    resumed.load_state_dict(state)
+    other.step()
+    resumed.step()
+    assert other.param_groups[0]["lr"] == pytest.approx(2 * first.__class__.factor(resumed, 8))
+    assert other.param_groups[0]["lr"] == pytest.approx(rates(9, total_steps=24, warmup_steps=4)[8])
+
+
+@pytest.mark.parametrize(
+    ("bf16", "amx", "accelerator", "expected"),
+    [
+        (True, False, "auto", "bf16-mixed"),
+        (False, True, "cpu", "bf16-mixed"),
+        (False, False, "cpu", "32-true"),
+        (True, True, "tpu", "32-true"),
+    ],
+)
+def test_bfloat16_is_chosen_only_where_it_is_native(bf16, amx, accelerator, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert native_precision(accelerator) == expected
+
+
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "runs" / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def die(checkpoint, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_strip_shows_rainy_stages_and_clean_in_a_row():
+    model = DRN(stages=2, recursions=1, channels=4)
+    torch.nn.init.zeros_(model.f_out.weight)
+    torch.nn.init.constant_(model.f_out.bias, 0.25)  # every stage is y + 0.25
+    batch = {"rainy": torch.rand(2, 3, 20, 14) / 2, "clean": torch.rand(2, 3, 20, 14)}
+    image = strip(model, batch, size=10)
+    rainy, clean = (batch[key][0, :, 5:15, 2:12] for key in ("rainy", "clean"))
+    expected = torch.cat([rainy, rainy + 0.25, rainy + 0.25, clean], 2)
+    torch.testing.assert_close(image, expected)
+
+
+def test_a_strip_of_a_network_with_pooling_keeps_the_size():
+    batch = {key: torch.rand(1, 3, 13, 9) for key in ("rainy", "clean")}
+    assert strip(RRANet(stages=1, width=4, window=3), batch, size=64).shape == (3, 13, 27)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [DRN, SRN, ResGuideNet])
+def test_compiled_stages_compute_the_same(family):
+    torch.manual_seed(0)
+    model, rainy = family(), torch.rand(1, 3, 24, 24)
+    expected = model(rainy)
+    compile_stages(model)
+    torch.testing.assert_close(model(rainy), expected, rtol=0, atol=1e-5)
+
+
+class Enough(Callback):
+    """Stops as soon as the mean over the patches has reached 32 dB."""
+
+    reached = float("-inf")
+
+    def on_train_batch_end(self, trainer, *_):
+        self.reached = float(trainer.callback_metrics["train/psnr"])
+        trainer.should_stop = self.reached > 32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: DRN(stages=3, recursions=3),
+        lambda: SRN(stages=2),
+        lambda: SRN(stages=2, mapping="direct", cell="gru"),
+        lambda: BRN(stages=2),
+        lambda: ResGuideNet(blocks=3),
+        lambda: RRANet(stages=2, width=16),
+    ],
+    ids=["DRN", "SRN", "SRN-GRU", "BRN", "ResGuideNet", "RRANet"],
+)
+def test_every_family_over_fits_four_patches(model, tmp_path):
+    torch.manual_seed(0)
+    clean = torch.nn.functional.interpolate(torch.rand(4, 3, 6, 6), size=32, mode="bicubic")
+    clean = clean.clamp(0, 1) * 0.8
+    rain = 0.3 * (torch.rand(4, 1, 1, 32) > 0.8)
+    names = list("abcd")
+    patches = [
+        {"rainy": (c + r).clamp(0, 1), "clean": c, "name": n}
+        for c, r, n in zip(clean, rain, names, strict=True)
+    ]
+    enough = Enough()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=600,
+        max_epochs=-1,
+        callbacks=[enough],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model(), DataLoader(patches, batch_size=4))
+    assert enough.reached > 32, f"{enough.reached:.1f} dB after {trainer.global_step} steps"
+    print(f"{trainer.global_step} steps")
