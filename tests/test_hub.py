@@ -105,7 +105,7 @@ def test_the_header_says_everything(drn, tmp_path):
     drn.save_pretrained(tmp_path / "folder")
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
     assert config == {"architecture": "DRN", "arguments": arguments}
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 def test_notes_of_the_command_line_are_no_arguments(drn, tmp_path):

@@ -1,12 +1,12 @@
 """Reading files of weights that nobody vouches for: nothing in them runs or floods the memory."""
 
 import json
-import os
 import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raincleave.atomic import whole
 from raincleave.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -95,10 +95,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         CheckpointError: it cannot be written.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        with whole(path) as part:
+            part.write_bytes(data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CheckpointError(f"{path} cannot be written ({error.strerror}).") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count, getpid
+from os import cpu_count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from raincleave.atomic import whole
 from raincleave.errors import DataError
 
 Half: TypeAlias = Literal["whole", "left", "right"]
@@ -91,10 +92,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         DataError: the folder is missing or cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{getpid()}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        with whole(path) as part:
+            part.write_bytes(content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error}).") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from raincleave.atomic import whole
 from raincleave.errors import ImageError
 
 PICTURE_TAGS = [
@@ -59,17 +60,12 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"{path} cannot be written: {path.suffix or 'no suffix'} names no image format; "
             "use .png, .jpg, .webp or .tif."
         )
-    # Hidden, so that nobody takes it for a picture, and in the same folder, so that it can be moved
-    # in one step.
-    partial_file = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        image.save(partial_file, format=kind, **_save_options(image, kind))
-        partial_file.replace(path)
+        with whole(path) as part:
+            image.save(part, format=kind, **_save_options(image, kind))
     except (OSError, ValueError, KeyError) as error:
         hint = "; another suffix, such as .png, may do" if "cannot write mode" in str(error) else ""
         raise ImageError(f"{path} cannot be written: {_reason(error)}{hint}.") from error
-    finally:
-        partial_file.unlink(missing_ok=True)
 
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
+from raincleave.atomic import whole
+
 
 def native_precision(accelerator: str = "auto") -> str:
     """The fastest number format for training that the processor has in hardware.
@@ -65,9 +67,5 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write beside ``path``, then take its place in one step."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
