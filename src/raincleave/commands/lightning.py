@@ -48,6 +48,7 @@ _UNTRUE_HERE = (
     ".*ended before the epoch ended and your dataloader is not resumable.*",  # the sampler is
     ".*is smaller than the logging interval.*",
     ".*treespec, LeafSpec.*",
+    ".*Using `DistributedSampler` with the dataloaders.*",  # ours hands no image out twice
     ".*callbacks used to create the checkpoint need to be provided.*",  # only fit needs them
     ".*in eval mode at the start of training.*",
     ".*Checkpoint directory .* exists and is not empty.*",
@@ -172,6 +173,8 @@ class RaincleaveCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the weights are."""
+        if not self.trainer.is_global_zero:
+            return
         for export in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(export, ExportWeights) and (path := export.file(self.trainer)).is_file():
                 print(f"{path} holds the best weights. Try: raincleave derain PHOTO --model {path}")

@@ -33,7 +33,7 @@ def prepared(argv: Sequence[str]) -> list[str]:
         CheckpointError: REF or FILE is no network of ours.
     """
     name, *words = _recipes(argv)
-    if any(word in ("-h", "--help") or word.startswith("--model.help") for word in words):
+    if any(word == "-h" or word.partition("=")[0].endswith("help") for word in words):
         return [name, *words]
     words = [w.replace("--model.", "--") if _is(w, "--model.init_from") else w for w in words]
     words = _with_checkpoint(words)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
 from raincleave.data.pairs import EpochSampler, ImagePatches
@@ -133,8 +134,14 @@ class RainDataModule(LightningDataModule):
         return self._loader(self.test_set)
 
     def _loader(self, images: ImagePatches) -> DataLoader[Any]:
+        trainer, sampler = self.trainer, None
+        # Lightning's own choice repeats images where they do not divide evenly, and so counts some
+        # of them twice. With an image short for every process it has to be that way.
+        if trainer and not trainer.predicting and 1 < trainer.world_size <= len(images):
+            ranks = {"num_replicas": trainer.world_size, "rank": trainer.global_rank}
+            sampler = UnrepeatedDistributedSampler(images, shuffle=False, **ranks)
         # By keyword, since Lightning rebuilds the loader for prediction.
-        return DataLoader(images, batch_size=1, **self._options)
+        return DataLoader(images, batch_size=1, sampler=sampler, **self._options)
 
     @property
     def _options(self) -> dict[str, Any]:
