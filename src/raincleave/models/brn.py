@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raincleave.losses import LOSSES, stage_losses
@@ -45,7 +44,7 @@ class Branch(nn.Module):
         self, images: Sequence[Tensor], state: State | None, other: State | None
     ) -> tuple[Tensor, State]:
         """Images (B, 3, H, W) and both branches' states → this branch's image and new state."""
-        z = F.relu(self.f_in(torch.cat(tuple(images), 1)))
+        z = self.f_in(torch.cat(tuple(images), 1), "relu")
         zero = self.f_recurrent.zero_state(z)
         seen = ((zero if other is None else other)[0],) if self.sees_other else ()
         state = self.f_recurrent(z, zero if state is None else state, *seen)

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from raincleave.errors import ConfigError
+from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, to_tensor
-from raincleave.inference.tiling import Reach, tiled
+from raincleave.inference.precision import Precision, computing_in, dtype_of
+from raincleave.inference.tiling import Reach
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.metrics import DerainPSNR, DerainSSIM
 from raincleave.models.pretrained import Pretrained
@@ -55,6 +57,9 @@ class Derainer(Pretrained):
     published_loss: ClassVar[LossName] = "ssim"
     published_decay: ClassVar[float] = 0.2
     """What the papers multiply the learning rate with at 30, 50 and 80 % of the training."""
+    stages_run: int | None = None
+    """How many stages the last `derain` was told, or with ``stages="auto"`` decided, to run; None
+    for all."""
 
     def __init__(
         self,
@@ -118,9 +123,12 @@ class Derainer(Pretrained):
         self,
         image: Image,
         *,
-        stages: int | None = None,
+        stages: Literal["auto"] | int | None = None,
+        precision: Precision = "32",
         tile: Literal["auto"] | int | None = "auto",
         halo: Literal["exact"] | int | None = None,
+        ensemble: Literal[1, 8] = 1,
+        compile: bool = False,
     ) -> Image:
         """Remove the rain from any image; the same kind comes out.
 
@@ -128,12 +136,18 @@ class Derainer(Pretrained):
             image: a path or PIL image (→ PIL image), an array (H, W), (H, W, 3) or (H, W, 4), or a
                 tensor (C, H, W) or (B, C, H, W); 8 or 16 bit, or floats in [0, 1]. An alpha channel
                 is kept as it is.
-            stages: stop after this many stages: faster, and less thorough.
+            stages: stop after this many stages: faster, and less thorough. ``"auto"`` stops where
+                the middle of the image changes no more; `stages_run` tells how many that were.
+            precision: ``"32"`` is float32; ``"fast"`` computes the features in half precision where
+                the hardware does so natively, and moves no pixel by more than some 8-bit levels.
             tile: ``"auto"`` cuts the image into tiles where memory asks for it, None never does; a
                 number is the side of a tile in pixels.
             halo: how many pixels around a tile the network sees too: ``"exact"``, all that have
                 an influence, so that tiles change nothing; None, the fewer that were measured to
                 change no pixel by a quarter of an 8-bit level; or a number.
+            ensemble: 8 averages over the image's turns and mirror images; eight times the work.
+            compile: let ``torch.compile`` make code of the network at the first call, which takes
+                a minute; for ``precision="32"``.
 
         Returns:
             The derained image, of the kind, size, depth, range and device of the input.
@@ -145,20 +159,40 @@ class Derainer(Pretrained):
         """
         rainy, restore = to_tensor(image)
         like = next(self.parameters())
+        half = dtype_of(precision, like.device)
+        if compile and half is not None:
+            raise ConfigError("compile is for precision '32'; 'fast' has code of its own.")
 
-        def network(piece: Tensor) -> Tensor:
-            return self(
-                piece.to(like.device, like.dtype, memory_format=torch.channels_last), stages
-            )
+        def placed(piece: Tensor) -> Tensor:
+            return piece.to(like.device, like.dtype, memory_format=torch.channels_last)
 
-        reach = Reach(self.receptive_radius(stages), self.short_halo, self.size_multiple)
         was_training = self.training
         self.eval()
         try:
-            clean = tiled(network, rainy, reach, like.device, tile=tile, halo=halo)
+            with computing_in(half):
+                if stages == "auto":
+                    stages = settle(s.background for s in self.unroll(placed(middle(rainy))))
+                self.stages_run = stages
+                forward = self._compiled() if compile else self
+                reach = Reach(self.receptive_radius(stages), self.short_halo, self.size_multiple)
+                clean = apply(
+                    lambda piece: forward(placed(piece), stages),
+                    rainy,
+                    reach,
+                    like.device,
+                    tile=tile,
+                    halo=halo,
+                    ensemble=ensemble,
+                )
         finally:
             self.train(was_training)
         return restore(clean)
+
+    def _compiled(self) -> Callable[..., Tensor]:
+        """`forward`, compiled once for every size; past the attributes that Lightning saves."""
+        if "_compiled_forward" not in self.__dict__:
+            self.__dict__["_compiled_forward"] = torch.compile(self.forward, dynamic=True)
+        return self.__dict__["_compiled_forward"]
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""

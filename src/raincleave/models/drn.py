@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raincleave.models.derainer import Derainer, Stage, Supervision
@@ -50,7 +49,7 @@ class DRN(Derainer):
 
     def stage(self, y: Tensor, x: Tensor) -> Tensor:
         """x_{t−1} → x_t, both (B, 3, H, W)."""
-        h = F.relu(self.f_in(torch.cat((y, x), 1)))
+        h = self.f_in(torch.cat((y, x), 1), "relu")
         for _ in range(self.recursions):
             for block in self.f_rec:
                 h = block(h)

@@ -1,4 +1,4 @@
-"""The pieces the five networks share. All convolutions are 3×3, stride 1, padding 1, with bias."""
+"""The pieces the five networks share. Convolutions have stride 1 and bias, and keep the size."""
 
 from typing import ClassVar
 
@@ -6,13 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raincleave.inference.precision import Activation, convolve, convolve_parts, plus
+
 State = tuple[Tensor, ...]
 """What a recurrent cell carries from stage to stage: (h, c) for an LSTM, (h,) for a GRU."""
 
 
-def conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3×3 convolution that keeps height and width."""
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
+class Conv(nn.Conv2d):
+    """A convolution that keeps height and width, with its activation; see `convolve`."""
+
+    bias: nn.Parameter
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2)
+
+    def forward(self, x: Tensor, activation: Activation = "none", *parameters: float) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H, W), with the activation behind it."""
+        return convolve(x, self.weight, self.bias, activation, *parameters)
+
+
+def conv(inputs: int, outputs: int, size: int = 3) -> Conv:
+    """A convolution that keeps height and width, 3×3 unless ``size`` says otherwise."""
+    return Conv(inputs, outputs, size)
 
 
 class ResBlock(nn.Module):
@@ -33,8 +48,8 @@ class ResBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W), ≥ 0."""
-        inner = F.relu(self.conv2(F.relu(self.conv1(h), inplace=True)), inplace=True)
-        return inner + h if self.nonnegative else F.relu(inner + h)
+        h = plus(self.conv2(self.conv1(h, "relu"), "relu"), h)
+        return h if self.nonnegative else F.relu(h)
 
 
 def res_block_chain(count: int, channels: int) -> nn.Sequential:
@@ -63,14 +78,21 @@ class ConvLSTM(nn.Module):
     def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
         """One stage: ``z`` (B, C, H, W), the old (h, c), other cells' states → the new (h, c)."""
         h, c = state
-        i, f, o, g = self.gates(torch.cat((z, h, *seen), 1)).chunk(4, 1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
+        s = torch.cat((z, h, *seen), 1)
+        i, f, o, g = convolve_parts(
+            s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid", "sigmoid", "tanh")
+        )
+        c = plus(f * c, i * g)
+        return (o * c.tanh()).to(z.dtype), c
 
     @staticmethod
     def zero_state(z: Tensor) -> State:
-        """The state before the first stage, on the device, in the dtype and layout of ``z``."""
-        return torch.zeros_like(z), torch.zeros_like(z)
+        """The state before the first stage, on the device and in the layout of ``z``.
+
+        h is of the dtype of ``z``; c, a sum over stages, of float32 at least.
+        """
+        wide = torch.promote_types(z.dtype, torch.float32)
+        return torch.zeros_like(z), torch.zeros_like(z, dtype=wide)
 
 
 class ConvGRU(nn.Module):
@@ -95,8 +117,9 @@ class ConvGRU(nn.Module):
     def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
         """One stage: ``z`` (B, C, H, W), the old (h,), other cells' states → the new (h,)."""
         (h,) = state
-        u, b = self.gates(torch.cat((z, h, *seen), 1)).sigmoid().chunk(2, 1)
-        g = self.candidate(torch.cat((b * h, z, *seen), 1)).tanh()
+        s = torch.cat((z, h, *seen), 1)
+        u, b = convolve_parts(s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid"))
+        g = self.candidate(torch.cat((b * h, z, *seen), 1), "tanh")
         return ((1 - u) * h + u * g,)
 
     @staticmethod

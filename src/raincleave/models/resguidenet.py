@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raincleave.inference.precision import plus
 from raincleave.models.derainer import Derainer, LossName, Stage, Supervision
 from raincleave.models.layers import conv
 
@@ -39,10 +39,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, guides: Sequence[Tensor]) -> Tensor:
         """x_{k−1} and r_1 … r_{k−1}, each (B, 3, H, W) → r_k, (B, 3, H, W)."""
-        s_0 = s = F.leaky_relu(self.f_in(x), _SLOPE)
+        s_0 = s = self.f_in(x, "leaky_relu", _SLOPE)
         for _ in range(self.recursions):
-            inner = F.leaky_relu(self.a(torch.cat((s, *guides), 1)), _SLOPE)
-            s = F.leaky_relu(self.b(torch.cat((inner, *guides), 1)), _SLOPE) + s_0
+            inner = self.a(torch.cat((s, *guides), 1), "leaky_relu", _SLOPE)
+            s = plus(self.b(torch.cat((inner, *guides), 1), "leaky_relu", _SLOPE), s_0)
         return self.f_out(torch.cat((s, *guides), 1))
 
 
@@ -70,7 +70,7 @@ class ResGuideNet(Derainer):
         self.save_hyperparameters()
         self.recursions = recursions
         self.blocks = nn.ModuleList(Block(k, recursions, channels) for k in range(blocks))
-        self.merge = nn.Conv2d(3 * blocks, 3, 1)
+        self.merge = conv(3 * blocks, 3, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)

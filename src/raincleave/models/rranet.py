@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raincleave.inference.precision import plus
 from raincleave.models.derainer import Derainer, Stage
 from raincleave.models.layers import ConvLSTM, State, conv, pad_to_multiple, rlcn
 
@@ -27,9 +28,9 @@ class RecurrentBlock(nn.Module):
 
     def forward(self, h: Tensor, state: State | None) -> tuple[Tensor, State]:
         """(B, C, H, W) and the scale's state, None before the first stage → features, new state."""
-        z = F.relu(self.conv1(h))
+        z = self.conv1(h, "relu")
         state = self.lstm(z, self.lstm.zero_state(z) if state is None else state)
-        return F.relu(self.conv2(state[0]) + h), state
+        return F.relu(plus(self.conv2(state[0]), h)), state
 
 
 class Attention(nn.Module):
@@ -37,10 +38,10 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.w = nn.Conv2d(channels, channels, 1)
-        self.w_d = nn.Conv2d(channels, channels, 1)
+        self.w = conv(channels, channels, 1)
+        self.w_d = conv(channels, channels, 1)
         self.w_l = conv(3, channels)
-        self.w_a = nn.Conv2d(channels, 1, 1)
+        self.w_a = conv(channels, 1, 1)
 
     def forward(self, f: Tensor, f_dec: Tensor, l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
         """Encoder and decoder features (B, C, H, W), L of this scale → F', the map (B, 1, H, W)."""
@@ -61,12 +62,12 @@ class DecoderBlock(nn.Module):
 
     def forward(self, deep: Tensor, f: Tensor, l: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: E741
         """Deeper features, the encoder's and L of this scale → features, attention map."""
-        f_dec = F.relu(self.up(F.interpolate(deep, scale_factor=2, mode="nearest")))
+        f_dec = self.up(F.interpolate(deep, scale_factor=2, mode="nearest"), "relu")
         m = None
         if self.attention is not None:
             f, m = self.attention(f, f_dec, l)
-        h = F.relu(self.fuse(torch.cat((f, f_dec), 1)))
-        return F.relu(self.conv2(F.relu(self.conv1(h))) + h), m
+        h = self.fuse(torch.cat((f, f_dec), 1), "relu")
+        return F.relu(plus(self.conv2(self.conv1(h, "relu")), h)), m
 
 
 class Trace(NamedTuple):
@@ -117,7 +118,7 @@ class RRANet(Derainer):
         self.decoder = nn.ModuleList(
             DecoderBlock(widths[s + 1], widths[s], attention) for s in reversed(range(_SCALES - 1))
         )
-        self.f_out = nn.Conv2d(width, 3, 1)
+        self.f_out = conv(width, 3, 1)
 
     def local_contrast(self, rainy: Tensor) -> Tensor:
         """L, the RLCN image, (B, 3, H, W) in [0, 1]; zeros where the network must not see it."""
@@ -128,7 +129,7 @@ class RRANet(Derainer):
         h = torch.cat((i, ls[0], b), 1)
         features, new_states = [], []
         for s, (f_in, block) in enumerate(zip(self.f_in, self.encoder, strict=True)):
-            h = F.relu(f_in(h if s == 0 else F.max_pool2d(h, 2)))
+            h = f_in(h if s == 0 else F.max_pool2d(h, 2), "relu")
             h, state = block(h, None if states is None else states[s])
             features.append(h)
             new_states.append(state)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raincleave.models.derainer import Derainer, Stage
@@ -55,7 +54,7 @@ class SRN(Derainer):
 
     def features(self, y: Tensor, x: Tensor) -> Tensor:
         """Z of a stage, (B, 32, H, W)."""
-        return F.relu(self.f_in(torch.cat((y, x), 1) if self.sees_rainy else x))
+        return self.f_in(torch.cat((y, x), 1) if self.sees_rainy else x, "relu")
 
     def stage(self, y: Tensor, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """x_{t−1} and the cell's state, None before the first stage → x_t and the new state."""

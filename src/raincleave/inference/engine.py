@@ -1,0 +1,78 @@
+"""A network applied to an image: in tiles, turned, stopped early, as is asked for."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from raincleave.errors import ConfigError
+from raincleave.inference.tiling import Network, Reach, tiled
+
+SETTLED = 1 / 255
+"""``stages="auto"`` stops when a stage changes an image by less, root mean square."""
+_MIDDLE = 192
+
+
+def apply(
+    network: Network,
+    rainy: Tensor,
+    reach: Reach,
+    device: torch.device,
+    *,
+    tile: Literal["auto"] | int | None = "auto",
+    halo: Literal["exact"] | int | None = None,
+    ensemble: int = 1,
+) -> Tensor:
+    """Derain an image of any size.
+
+    Args:
+        network: (B, 3, H, W) → (B, 3, H, W).
+        rainy: (B, 3, H, W), float32.
+        reach: how far the network sees.
+        device: where it computes.
+        tile: see `tiled`.
+        halo: see `tiled`.
+        ensemble: 8 averages over the image's four turns and their mirror images; 1 does not.
+
+    Returns:
+        (B, 3, H, W), float32, on the device of ``rainy``.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        ImageError: memory runs out.
+    """
+    if ensemble not in (1, 8):
+        raise ConfigError(f"ensemble is 1 or 8, not {ensemble!r}.")
+    if ensemble == 1:
+        return tiled(network, rainy, reach, device, tile=tile, halo=halo)
+    total = torch.zeros_like(rainy)
+    for view in range(8):
+        turned = rainy.rot90(view % 4, (2, 3))
+        seen = (turned.flip(3) if view >= 4 else turned).contiguous()
+        clean = tiled(network, seen, reach, device, tile=tile, halo=halo)
+        total += (clean.flip(3) if view >= 4 else clean).rot90(-view % 4, (2, 3))
+    return total / 8
+
+
+def middle(rainy: Tensor) -> Tensor:
+    """The middle of an image, at most 192×192 pixels: what `settle` judges by."""
+    height, width = rainy.shape[-2:]
+    top, left = max(0, height - _MIDDLE) // 2, max(0, width - _MIDDLE) // 2
+    return rainy[..., top : top + _MIDDLE, left : left + _MIDDLE]
+
+
+def settle(backgrounds: Iterable[Tensor]) -> int:
+    """After how many stages the image changes no more, by `SETTLED`; all, if it goes on changing.
+
+    Args:
+        backgrounds: of the stages, one after the other, each (B, 3, H, W); drained no farther than
+            needed.
+    """
+    before, done = None, 0
+    for background in backgrounds:
+        done += 1
+        if before is not None and (background - before).square().mean().sqrt() < SETTLED:
+            break
+        before = background
+    return done

@@ -1,0 +1,186 @@
+"""Convolutions as inference runs them: fused with their activation, in half precision if asked.
+
+Half precision through all of a recurrent network moves single pixels by tens of 8-bit levels. Here
+it does not, for three reasons. Convolutions that read or write images stay in float32. Sums over
+stages stay in float32. And weights are rounded so that the errors of a kernel's nine taps cancel:
+its inputs are smooth, so that is most of the error, and all of the shift in brightness.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raincleave.errors import ConfigError
+
+Precision = Literal["32", "fast"]
+Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
+
+_ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "none": lambda x: x,
+    "relu": lambda x: F.relu(x, inplace=True),
+    "leaky_relu": lambda x, slope: F.leaky_relu(x, slope, inplace=True),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+_IMAGE_CHANNELS = 9
+"""Convolutions that read so many channels or fewer, or write three, have to do with images."""
+
+
+class Half:
+    """Half precision for one run of a network: the type, and the weights rounded to it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._rounded: dict[tuple[int, torch.Size], Tensor] = {}
+
+    def suits(self, weight: Tensor) -> bool:
+        """Whether a convolution leads from features to features."""
+        return weight.shape[0] > 3 and weight.shape[1] > _IMAGE_CHANNELS
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """`round_kernels` of a weight that outlives this run, computed once."""
+        key = (weight.data_ptr(), weight.shape)
+        if key not in self._rounded:
+            self._rounded[key] = round_kernels(weight, self.dtype)
+        return self._rounded[key]
+
+
+_half: ContextVar[Half | None] = ContextVar("half", default=None)
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Within, `convolve` computes features in this type of half precision; None is float32."""
+    token = _half.set(None if dtype is None else Half(dtype))
+    try:
+        yield
+    finally:
+        _half.reset(token)
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The half-precision type that ``"fast"`` means on a device; None for float32.
+
+    That is float16 on CUDA, bfloat16 on processors with AVX512-BF16 or AMX, and float32 elsewhere,
+    where half precision is emulated and slow.
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision not in ("32", "fast"):
+        raise ConfigError(f"precision is '32' or 'fast', not {precision!r}.")
+    if precision == "32":
+        return None
+    if device.type == "cuda":
+        return torch.float16
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    native = device.type == "cpu" and any(getattr(torch.cpu, n, lambda: False)() for n in names)
+    return torch.bfloat16 if native else None
+
+
+def round_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Round a convolution's weights so that each kernel keeps its sum.
+
+    From the largest tap of a kernel to the smallest, what rounding one tap lost is added to the
+    next; the smallest is the finest, and what it loses is all that the sum is off by.
+
+    Args:
+        weight: (O, I, h, w), float32.
+        dtype: a narrower floating-point type.
+
+    Returns:
+        (O, I, h, w), of that type.
+    """
+    taps = weight.flatten(2)
+    order = taps.abs().argsort(2, descending=True)
+    taps = taps.gather(2, order)
+    rounded = torch.empty_like(taps, dtype=dtype)
+    lost = torch.zeros_like(taps[..., 0])
+    for k in range(taps.shape[2]):
+        wanted = taps[..., k] + lost
+        rounded[..., k] = wanted
+        lost = wanted - rounded[..., k]
+    return torch.empty_like(rounded).scatter_(2, order, rounded).view(weight.shape)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: Activation = "none",
+    *parameters: float,
+) -> Tensor:
+    """A convolution that keeps height and width, and the activation behind it.
+
+    Both are one pass over memory on a CPU where no gradient is asked for and the layout is
+    channels_last, else two.
+
+    Args:
+        x: (B, I, H, W).
+        weight: (O, I, k, k), k odd.
+        bias: (O,).
+        activation: what is applied to the result.
+        *parameters: of the activation; the slope of ``"leaky_relu"``.
+
+    Returns:
+        (B, O, H, W), of x's type; within `computing_in` features come in that type.
+    """
+    compiling = torch.compiler.is_compiling()
+    half = None if compiling else _half.get()
+    if half is not None:
+        if half.suits(weight):
+            x, weight = x.to(half.dtype), half.rounded(weight)
+        else:
+            x = x.to(weight.dtype)
+    if _fusable(x):
+        layout = [weight.shape[2] // 2] * 2, [1, 1], [1, 1], 1
+        fused = torch.ops.mkldnn._convolution_pointwise
+        result = fused(x, weight, bias, *layout, activation, list(parameters), "")
+    else:
+        if half is not None and bias is not None:
+            bias = bias.to(x.dtype)
+        result = F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
+        result = _ACTIVATIONS[activation](result, *parameters)
+    if half is not None and weight.shape[0] > 3:
+        return result.to(half.dtype)
+    return result
+
+
+def convolve_parts(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activations: Sequence[Activation]
+) -> list[Tensor]:
+    """`convolve`, the outputs cut into equal parts, each with an activation of its own."""
+    count = len(activations)
+    if bias is not None and _fusable(x):
+        # One by one: each part then lies in one piece of memory.
+        pieces = zip(weight.chunk(count), bias.chunk(count), activations, strict=True)
+        return [convolve(x, *piece) for piece in pieces]
+    parts = convolve(x, weight, bias).chunk(count, 1)
+    return [_ACTIVATIONS[name](part) for name, part in zip(activations, parts, strict=True)]
+
+
+def plus(a: Tensor, b: Tensor) -> Tensor:
+    """A + b; where no gradient is asked for, in the memory of a, which must be of no more use."""
+    return a + b if torch.is_grad_enabled() else a.add_(b)
+
+
+def _fusable(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _bf16_works()))
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.mkldnn.is_available()
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
+def _bf16_works() -> bool:
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

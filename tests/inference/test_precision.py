@@ -1,0 +1,184 @@
+"""Fused convolutions, rounded kernels and half precision, against plain float32."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from raincleave.errors import ConfigError
+from raincleave.inference import engine
+from raincleave.inference.precision import (
+    computing_in,
+    convolve,
+    convolve_parts,
+    dtype_of,
+    round_kernels,
+)
+from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
+
+CPU = torch.device("cpu")
+FAMILIES = {
+    "drn": lambda: DRN(stages=3, recursions=3),
+    "srn": lambda: SRN(stages=3, res_blocks=2),
+    "srn-gru": lambda: SRN(stages=2, res_blocks=1, cell="gru", mapping="direct"),
+    "brn": lambda: BRN(stages=2),
+    "resguidenet": lambda: ResGuideNet(blocks=3, recursions=2),
+    "rranet": lambda: RRANet(stages=2, width=12),
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request):
+    torch.manual_seed(0)
+    return FAMILIES[request.param]().eval()
+
+
+@pytest.mark.parametrize(
+    ("activation", "parameters", "plain"),
+    [
+        ("none", (), lambda x: x),
+        ("relu", (), F.relu),
+        ("leaky_relu", (0.2,), lambda x: F.leaky_relu(x, 0.2)),
+        ("sigmoid", (), torch.sigmoid),
+        ("tanh", (), torch.tanh),
+    ],
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_convolve_is_a_convolution_and_its_activation(activation, parameters, plain, layout):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 9, 7).to(memory_format=layout)
+    weight, bias = torch.randn(8, 5, 3, 3), torch.randn(8)
+    expected = plain(F.conv2d(x, weight, bias, padding=1))
+    torch.testing.assert_close(convolve(x, weight, bias, activation, *parameters), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(convolve(x, weight, bias, activation, *parameters), expected)
+        left, right = convolve_parts(
+            x, weight, bias, (activation, "sigmoid") if not parameters else ("relu", "sigmoid")
+        )
+    raw = F.conv2d(x, weight, bias, padding=1)
+    torch.testing.assert_close(left, plain(raw[:, :4]) if not parameters else raw[:, :4].relu())
+    torch.testing.assert_close(right, raw[:, 4:].sigmoid())
+
+
+def test_gradients_pass_through_convolve():
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 6, 5).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    convolve(x, weight, None, "relu").sum().backward()
+    ours = weight.grad.clone(), x.grad.clone()
+    weight.grad = x.grad = None
+    F.relu(F.conv2d(x, weight, padding=1)).sum().backward()
+    torch.testing.assert_close(ours, (weight.grad, x.grad))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounded_kernels_keep_their_sums(dtype):
+    torch.manual_seed(0)
+    weight = torch.randn(16, 12, 3, 3) * 0.1
+    rounded = round_kernels(weight, dtype)
+    plain = weight.to(dtype)
+    assert rounded.dtype == dtype
+    # No tap is farther off than two steps of rounding of the largest.
+    step = torch.finfo(dtype).eps * weight.abs().amax((2, 3), keepdim=True)
+    assert ((rounded - weight).abs() <= step).all()
+
+    def error(kernels):
+        return (kernels.float().sum((2, 3)) - weight.sum((2, 3))).abs().mean()
+
+    assert error(rounded) < error(plain) / 10
+
+
+def test_float32_equals_a_plain_forward(model):
+    torch.manual_seed(1)
+    rainy = torch.rand(1, 3, 33, 40)
+    with torch.inference_mode():
+        expected = model(rainy).clamp(0, 1)
+    result = model.derain(rainy, precision="32")
+    assert (result - expected).abs().max() < 2e-6
+
+
+def test_half_precision_stays_close(model):
+    """Far closer than autocast, which halves everything."""
+    torch.manual_seed(1)
+    rainy = F.avg_pool2d(torch.rand(1, 3, 70, 70), 5, 1).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        whole = model(rainy)
+        with computing_in(torch.bfloat16):
+            ours = model(rainy)
+        with torch.autocast("cpu", torch.bfloat16):
+            autocast = model(rainy).float()
+    assert ours.dtype == torch.float32
+    error = (ours - whole).abs()
+    assert 0 < error.max() < 8 / 255
+    assert error.mean() < (autocast - whole).abs().mean()
+
+
+def test_half_precision_ends_with_its_block(model):
+    rainy = torch.rand(1, 3, 24, 24)
+    with torch.inference_mode():
+        before = model(rainy)
+        with computing_in(torch.bfloat16):
+            assert not torch.equal(model(rainy), before)
+        assert torch.equal(model(rainy), before)
+
+
+def test_fast_is_float32_where_half_is_not_native(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert dtype_of("fast", CPU) is None
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 20, 20)
+    assert torch.equal(model.derain(rainy, precision="fast"), model.derain(rainy))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert dtype_of("fast", CPU) == torch.bfloat16
+    assert dtype_of("fast", torch.device("cuda")) == torch.float16
+    assert dtype_of("32", torch.device("cuda")) is None
+    with pytest.raises(ConfigError, match="precision is '32' or 'fast', not 'bf16'"):
+        model.derain(rainy, precision="bf16")
+
+
+def test_stages_auto_stops_where_nothing_changes():
+    images = [torch.zeros(1, 3, 4, 4) + level / 255 for level in (0, 9, 12, 12.5, 40)]
+    assert engine.settle(images) == 4
+    assert engine.settle(images[:3]) == 3
+    torch.manual_seed(0)
+    model = DRN(stages=5, recursions=1, channels=2)
+    with torch.no_grad():
+        for parameter in model.f_out.parameters():
+            parameter.zero_()
+    rainy = torch.rand(1, 3, 210, 8)
+    model.derain(rainy, stages="auto")
+    assert model.stages_run == 2  # x_1 = x_2 = y
+    assert engine.middle(rainy).shape == (1, 3, 192, 8)
+    model.derain(rainy)
+    assert model.stages_run is None
+
+
+def test_the_ensemble_averages_turns_and_mirror_images():
+    torch.manual_seed(0)
+    model = DRN(stages=1, recursions=1, channels=4).eval()
+    rainy = torch.rand(2, 3, 9, 12)
+    with torch.inference_mode():
+        views = []
+        for turns in range(4):
+            turned = torch.rot90(rainy, turns, (2, 3))
+            views.append(torch.rot90(model(turned), -turns, (2, 3)))
+            views.append(torch.rot90(model(turned.flip(3)).flip(3), -turns, (2, 3)))
+    expected = torch.stack(views).mean(0).clamp(0, 1)
+    torch.testing.assert_close(model.derain(rainy, ensemble=8), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ConfigError, match="ensemble is 1 or 8, not 4"):
+        model.derain(rainy, ensemble=4)
+
+
+def test_compile_refuses_fast(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    with pytest.raises(ConfigError, match="compile is for precision '32'"):
+        DRN().derain(torch.rand(3, 8, 8), precision="fast", compile=True)
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager_at_any_size():
+    model = DRN(stages=2, recursions=2).eval()
+    for size in ((40, 50), (33, 61), (70, 20)):
+        rainy = torch.rand(1, 3, *size)
+        ours = model.derain(rainy, compile=True)
+        torch.testing.assert_close(ours, model.derain(rainy), atol=1e-5, rtol=1e-5)
+    assert "_compiled_forward" not in model.state_dict()
