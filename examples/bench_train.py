@@ -8,6 +8,11 @@ what `raincleave fit` does: channels_last, bfloat16 where the processor has it, 
 with a separable window, fused Adam. The two take turns, so that a busy machine slows both. The
 second table is the memory of a step above the idle process, each in a process of its own, with and
 without ``checkpoint_stages``.
+
+Seen on one core of an AMD EPYC with avx512_bf16 (its matrix products: 85 GFLOP/s in float32, 214 in
+bfloat16): plain 9.3 s, raincleave 3.3 s, 2.8 times as fast; memory 1920 MiB, with checkpoint_stages
+360 MiB (19 %); ``--compile`` made a step 10 % slower. A step is 442 GFLOP, nearly all of them in
+convolutions of 16 channels, of which raincleave reaches 62 % of the core's peak.
 """
 
 import argparse
