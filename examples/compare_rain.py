@@ -102,18 +102,21 @@ def sheet(genuine: list, rendered: list, path: Path, size: int = 200) -> None:
             rows += [np.concatenate(tiles[i : i + 3], 1) for i in (0, 3)]
         return np.concatenate(rows, 0)
 
-    gap = np.full((4 * size, 10, 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([block(genuine), gap, block(rendered)], 1)).save(path)
+    left, right = block(genuine), block(rendered)
+    gap = np.full((len(left), 10, 3), 255, np.uint8)
+    Image.fromarray(np.concatenate([left, gap, right], 1)).save(path)
 
 
-def judged(judge: str, pairs: list) -> float:
-    """Mean PSNR (csdwren) of a network on pairs."""
+def judged(judge: str, pairs: list, size: int) -> float:
+    """Mean PSNR (csdwren) of a network on the middle of each pair."""
     model = load(judge)
+
+    def middle(image: torch.Tensor) -> torch.Tensor:
+        top, left = (max(0, (n - size) // 2) for n in image.shape[-2:])
+        return image[None, :, top : top + size, left : left + size].float() / 255
+
     with torch.inference_mode():
-        scores = [
-            psnr(model(r[None].float() / 255), c[None].float() / 255, "csdwren").item()
-            for r, c in pairs
-        ]
+        scores = [psnr(model(middle(r)), middle(c), "csdwren").item() for r, c in pairs]
     return float(np.mean(scores))
 
 
@@ -124,6 +127,7 @@ def main() -> None:
     parser.add_argument("--renders", type=int, default=8, help="of each clean image")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--judge", nargs="*", default=[])
+    parser.add_argument("--judged-size", type=int, default=240, help="side of what is judged")
     args = parser.parse_args()
     found = find_pairs(args.pairs).pairs
     genuine = [(read(pair.rainy.path), read(pair.clean.path)) for pair in found]
@@ -134,10 +138,11 @@ def main() -> None:
     print(f"| {len(genuine)} pairs | genuine | rendered | difference |\n|---|---|---|---|")
     for key, value in left.items():
         change = right[key] - value
-        apart = f"{change:+.2f}" if "dB" in key else f"{100 * change / max(value, 1e-9):+.0f} %"
+        apart = f"{change:+.2f}" if "dB" in key else f"{100 * change / (value or np.nan):+.0f} %"
         print(f"| {key} | {value:.2f} | {right[key]:.2f} | {apart} |")
     for judge in args.judge:
-        scores = judged(judge, genuine), judged(judge, rendered[: 2 * len(genuine)])
+        sets = genuine, rendered[: 2 * len(genuine)]
+        scores = [judged(judge, pairs, args.judged_size) for pairs in sets]
         apart = scores[1] - scores[0]
         print(f"| {Path(judge).stem}, dB | {scores[0]:.2f} | {scores[1]:.2f} | {apart:+.2f} |")
     if args.sheet:

@@ -1,0 +1,56 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+
+import compare_rain
+
+from raincleave.data.synthesis import RainRenderer
+from raincleave.models import DRN
+
+
+def test_directions_find_the_slant():
+    renderer = RainRenderer("light", generator=torch.Generator().manual_seed(0))
+    upright = renderer.with_(slant=(0, 0), spread=(0, 0), cover=(0.3, 0.3))
+    leaning = upright.with_(slant=(35, 35))
+    for rain, middle in ((upright, (-10, 10)), (leaning, (30, 40))):
+        r = rain(torch.zeros(1, 3, 160, 160)).rain[0, 0] * 255
+        shares = compare_rain.directions(r, torch.ones_like(r, dtype=torch.bool))
+        inside = [k for k in range(18) if middle[0] <= -90 + 10 * k < middle[1]]
+        assert int(shares.argmax()) in inside
+        assert compare_rain.concentration(shares) > 0.5
+
+
+def test_the_script_compares_and_draws(tmp_path, capsys, monkeypatch):
+    random = np.random.default_rng(0)
+    for number in range(1, 7):
+        clean = random.integers(0, 120, (48, 40, 3), dtype=np.uint8)
+        rainy = clean.astype(int)
+        rainy[:, 10 + number] += 60
+        Image.fromarray(clean).save(tmp_path / f"norain-{number}.png")
+        Image.fromarray(rainy.astype(np.uint8)).save(tmp_path / f"rain-{number}.png")
+    DRN(stages=1, recursions=1).save(tmp_path / "net.safetensors")
+    arguments = [tmp_path, "--renders", "2", "--sheet", tmp_path / "sheet.png"]
+    arguments += ["--judge", tmp_path / "net.safetensors", "--judged-size", "32"]
+    monkeypatch.setattr(sys, "argv", ["compare_rain.py", *map(str, arguments)])
+    compare_rain.main()
+    table = capsys.readouterr().out
+    assert "| 6 pairs | genuine | rendered | difference |" in table
+    # One column of 40 was made brighter by 60.
+    assert f"| mean R | {60 / 40:.2f} |" in table
+    assert f"| rainy pixels, % | {100 / 40:.2f} |" in table
+    assert "| net, dB |" in table
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (2 * 3 * 40 + 10, 4 * 48)
+
+
+def test_a_saturated_pixel_is_left_out():
+    clean = torch.full((3, 2, 2), 200, dtype=torch.uint8)
+    rainy = torch.tensor([255, 230, 200, 210], dtype=torch.uint8).view(1, 2, 2).repeat(3, 1, 1)
+    r, known = compare_rain.layer(rainy, clean)
+    assert known.tolist() == [[False, True], [True, True]]
+    assert r[known].tolist() == [30, 0, 10]
