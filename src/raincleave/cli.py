@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("raincleave.commands.convert:convert", "turn authors' weights into a file of ours"),
     "doctor": ("raincleave.commands.doctor:doctor", "say what is installed and what works here"),
     "check-data": ("raincleave.commands.check_data:check_data", "say what a dataset folder holds"),
+    "export": ("raincleave.commands.export:export", "write a model for ONNX, OpenVINO ..."),
+    "bench": ("raincleave.commands.bench:bench", "time a model's ways of deraining here"),
     "synthesize": ("raincleave.commands.synthesize:synthesize", "make a rainy dataset"),
 }
 # Lightning's own subcommands parse their arguments themselves.

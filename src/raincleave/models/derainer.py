@@ -1,6 +1,7 @@
 """The one model API: a derainer is a generator of stages."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -12,7 +13,7 @@ from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, to_tensor
 from raincleave.inference.precision import Precision, computing_in, dtype_of
-from raincleave.inference.tiling import Reach
+from raincleave.inference.tiling import Network, Reach
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.metrics import DerainPSNR, DerainSSIM
 from raincleave.models.pretrained import Pretrained
@@ -128,6 +129,7 @@ class Derainer(Pretrained):
         tile: Literal["auto"] | int | None = "auto",
         halo: Literal["exact"] | int | None = None,
         ensemble: Literal[1, 8] = 1,
+        backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
         compile: bool = False,
     ) -> Image:
         """Remove the rain from any image; the same kind comes out.
@@ -146,6 +148,8 @@ class Derainer(Pretrained):
                 an influence, so that tiles change nothing; None, the fewer that were measured to
                 change no pixel by a quarter of an 8-bit level; or a number.
             ensemble: 8 averages over the image's turns and mirror images; eight times the work.
+            backend: what computes; ``"onnxruntime"`` and ``"openvino"``, extras, work in float32 on
+                the CPU.
             compile: let ``torch.compile`` make code of the network at the first call, which takes
                 a minute; for ``precision="32"``.
 
@@ -160,8 +164,8 @@ class Derainer(Pretrained):
         rainy, restore = to_tensor(image)
         like = next(self.parameters())
         half = dtype_of(precision, like.device)
-        if compile and half is not None:
-            raise ConfigError("compile is for precision '32'; 'fast' has code of its own.")
+        if half is not None and (compile or backend != "torch"):
+            raise ConfigError("precision 'fast' is for the torch backend, and not compiled.")
 
         def placed(piece: Tensor) -> Tensor:
             return piece.to(like.device, like.dtype, memory_format=torch.channels_last)
@@ -173,10 +177,10 @@ class Derainer(Pretrained):
                 if stages == "auto":
                     stages = settle(s.background for s in self.unroll(placed(middle(rainy))))
                 self.stages_run = stages
-                forward = self._compiled() if compile else self
+                forward = self._forward(stages, backend, compile)
                 reach = Reach(self.receptive_radius(stages), self.short_halo, self.size_multiple)
                 clean = apply(
-                    lambda piece: forward(placed(piece), stages),
+                    lambda piece: forward(placed(piece)),
                     rainy,
                     reach,
                     like.device,
@@ -188,11 +192,28 @@ class Derainer(Pretrained):
             self.train(was_training)
         return restore(clean)
 
-    def _compiled(self) -> Callable[..., Tensor]:
-        """`forward`, compiled once for every size; past the attributes that Lightning saves."""
-        if "_compiled_forward" not in self.__dict__:
-            self.__dict__["_compiled_forward"] = torch.compile(self.forward, dynamic=True)
-        return self.__dict__["_compiled_forward"]
+    def _forward(
+        self,
+        stages: int | None,
+        backend: Literal["torch", "onnxruntime", "openvino"],
+        compile: bool,
+    ) -> Network:
+        """`forward` up to a stage, compiled or on another runtime; the last one made is kept."""
+        if backend == "torch" and not compile:
+            return partial(self, stages=stages)
+        weights = tuple((p.data_ptr(), p._version) for p in self.parameters())
+        key = (stages, backend, compile, weights if backend != "torch" else None)
+        # Past the attributes that Lightning and PyTorch know of.
+        made, network = self.__dict__.get("_made_forward", (None, None))
+        if made != key:
+            if backend != "torch":
+                from raincleave.export import backend as on_backend  # upwards, hence here
+
+                network = on_backend(self, backend, stages)
+            else:
+                network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
+            self.__dict__["_made_forward"] = (key, network)
+        return network
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""

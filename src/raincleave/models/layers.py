@@ -170,8 +170,9 @@ def rlcn(image: Tensor, window: int = 9, eps: float = 1e-5) -> Tensor:
 def _box_sum(x: Tensor, window: int) -> Tensor:
     """Sums over a window × window box, zeros outside; (B, C, H, W) → (B, C, H, W)."""
     r = window // 2
-    x = F.avg_pool2d(x, (window, 1), 1, (r, 0), divisor_override=1)
-    return F.avg_pool2d(x, (1, window), 1, (0, r), divisor_override=1)
+    # Not divisor_override, which the export to ONNX passes over in silence.
+    x = F.avg_pool2d(x, (window, 1), 1, (r, 0)) * window
+    return F.avg_pool2d(x, (1, window), 1, (0, r)) * window
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

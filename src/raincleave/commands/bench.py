@@ -1,0 +1,233 @@
+"""``raincleave bench``: how fast a model derains here, and what the fast ways change."""
+
+import json as json_format
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from raincleave.errors import ConfigError
+from raincleave.hub import load
+from raincleave.inference.images import to_tensor
+from raincleave.inference.memory import peak_bytes
+from raincleave.inference.precision import dtype_of
+
+if TYPE_CHECKING:
+    from raincleave.models import Derainer
+
+_PROBE = 64
+_MATMUL = 2048
+
+
+@dataclass
+class Row:
+    """One way of deraining at one size."""
+
+    size: str
+    way: str
+    milliseconds: float
+    megapixels_per_second: float
+    times_plain: float | None
+    share_of_matmul: float
+    """Of the arithmetic this machine does in a large matrix product, in [0, 1]."""
+    peak_megabytes: float | None
+    """Above what was taken before; None where the system does not tell."""
+    psnr_to_float32: float
+    """dB, infinite where no pixel differs."""
+    worst_levels: float
+    """The largest difference of a pixel from float32, in 8-bit levels."""
+
+
+def add_arguments(parser: Any) -> None:
+    """Adds the options, some by hand: a signature knows no ``SIZE ...``."""
+    parser.add_argument("model", help="name of a checkpoint or a file of weights")
+    parser.add_argument("--sizes", nargs="+", default=["500x500"], metavar="WxH")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        default=["32", "fast"],
+        metavar="WAY",
+        help="32, fast, compile, onnxruntime, openvino",
+    )
+    parser.add_function_arguments(bench, skip={"model", "sizes", "ways"})
+
+
+def bench(
+    model: str,
+    *,
+    sizes: list[str],
+    ways: list[str],
+    against: Literal["plain", "none"] = "plain",
+    image: str | None = None,
+    stages: int | None = None,
+    repeats: int = 5,
+    device: str = "cpu",
+    json: str | None = None,
+) -> None:
+    """Time a model's ways of deraining side by side: the median of interleaved runs.
+
+    Args:
+        model: name of a checkpoint or a file of weights.
+        sizes: of the images, as WIDTHxHEIGHT.
+        ways: ``32`` and ``fast`` are the precisions, ``compile`` is torch.compile, ``onnxruntime``
+            and ``openvino`` are the backends.
+        against: ``plain`` is the same weights as the papers' code runs them: eager, float32, in
+            PyTorch's default layout, the whole image at once; ``none`` leaves it out.
+        image: a rainy picture, repeated and cut to the sizes; smooth noise if not given.
+        stages: stop after this many stages.
+        repeats: runs of each way, after one that is not counted.
+        device: cpu, cuda ...
+        json: file for the same figures.
+
+    Raises:
+        ConfigError: an option makes no sense.
+        CheckpointError: the model cannot be loaded.
+    """
+    network = load(model, device=device)
+    runs = _ways(network, ways, against, stages)
+    operations = _operations_per_pixel(network, stages)
+    rows: list[Row] = []
+    for size in sizes:
+        rainy = _picture(_parse(size), image).to(network.device)
+        rows += _measure(size, rainy, runs, repeats, operations)
+    _show(rows, f"{model} on {_processor(network.device)}, {torch.get_num_threads()} threads")
+    if json is not None:
+        Path(json).write_text(json_format.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def _parse(size: str) -> tuple[int, int]:
+    width, _, height = size.lower().replace("×", "x").partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"a size is WIDTHxHEIGHT, such as 500x500, not {size!r}.")
+    return int(width), int(height)
+
+
+def _picture(size: tuple[int, int], image: str | None) -> Tensor:
+    width, height = size
+    if image is None:
+        noise = torch.rand(1, 3, height + 8, width + 8, generator=torch.Generator().manual_seed(0))
+        return torch.nn.functional.avg_pool2d(noise, 9, 1)
+    picture, _ = to_tensor(image)
+    down, right = -(-height // picture.shape[2]), -(-width // picture.shape[3])
+    return picture.repeat(1, 1, down, right)[..., :height, :width].contiguous()
+
+
+def _ways(
+    network: "Derainer", ways: list[str], against: str, stages: int | None
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    options: dict[str, dict[str, Any]] = {
+        "32": {},
+        "fast": {"precision": "fast"},
+        "compile": {"compile": True},
+        "onnxruntime": {"backend": "onnxruntime"},
+        "openvino": {"backend": "openvino"},
+    }
+    unknown = [way for way in ways if way not in options]
+    if unknown:
+        raise ConfigError(f"there is no way {unknown[0]!r}; choose of {', '.join(options)}.")
+    network.requires_grad_(False)
+
+    def plain(rainy: Tensor) -> Tensor:
+        # Without gradients asked for, but not in inference mode: nothing is fused or in place.
+        return network(rainy, stages)
+
+    def run(way: str) -> Callable[[Tensor], Any]:
+        return lambda rainy: network.derain(rainy, stages=stages, **options[way])
+
+    first = {"plain": plain} if against == "plain" else {}
+    return {**first, **{way: run(way) for way in ways}}
+
+
+def _measure(
+    size: str,
+    rainy: Tensor,
+    runs: dict[str, Callable[[Tensor], Tensor]],
+    repeats: int,
+    operations: float,
+) -> list[Row]:
+    device = rainy.device
+    seconds: dict[str, list[float]] = {way: [] for way in runs}
+    memory = {way: peak_bytes(partial(run, rainy), device) for way, run in runs.items()}
+    results: dict[str, Tensor] = {}
+    for _ in range(repeats):
+        for way, run in runs.items():
+            start = time.perf_counter()
+            results[way] = run(rainy)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[way].append(time.perf_counter() - start)
+    exact = results.get("plain", next(iter(results.values()))).clamp(0, 1)
+    pixels = rainy[0, 0].numel()
+    rows = []
+    for way, result in results.items():
+        took, taken = median(seconds[way]), memory[way]
+        error = (result.clamp(0, 1) - exact).abs()
+        dtype = dtype_of("fast", device) if way == "fast" else None
+        peak = _matmul_peak(device, dtype or torch.float32)
+        rows.append(
+            Row(
+                size=size,
+                way=way,
+                milliseconds=took * 1e3,
+                megapixels_per_second=pixels / took / 1e6,
+                times_plain=median(seconds["plain"]) / took if "plain" in runs else None,
+                share_of_matmul=operations * pixels / took / peak,
+                peak_megabytes=None if taken is None else taken / 2**20,
+                psnr_to_float32=float(-10 * error.double().square().mean().log10()),
+                worst_levels=float(error.max()) * 255,
+            )
+        )
+    return rows
+
+
+def _operations_per_pixel(network: "Derainer", stages: int | None) -> float:
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 3, _PROBE, _PROBE, device=network.device), stages)
+    return counter.get_total_flops() / _PROBE**2
+
+
+def _matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second in the best of some large matrix products."""
+    a, b = (torch.rand(_MATMUL, _MATMUL, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        float((a @ b)[0, 0])
+        best = min(best, time.perf_counter() - start)
+    return 2 * _MATMUL**3 / best
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    half = ", bfloat16 native" if dtype_of("fast", device) else ""
+    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()}{half})"
+
+
+def _show(rows: list[Row], title: str) -> None:
+    table = Table(title=title)
+    heads = "size|way|ms|MP/s|× plain|of matmul|peak MB|PSNR to float32|worst pixel"
+    for head in heads.split("|"):
+        table.add_column(head, justify="left" if head in ("size", "way") else "right")
+    for row in rows:
+        table.add_row(
+            row.size,
+            row.way,
+            f"{row.milliseconds:.0f}",
+            f"{row.megapixels_per_second:.3f}",
+            "" if row.times_plain is None else f"{row.times_plain:.2f}",
+            f"{row.share_of_matmul:.0%}",
+            "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}",
+            f"{row.psnr_to_float32:.1f} dB",
+            f"{row.worst_levels:.2f}",
+        )
+    Console().print(table)

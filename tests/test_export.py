@@ -1,0 +1,127 @@
+"""Every family for every runtime that is installed, at sizes it was not traced at."""
+
+import pytest
+import torch
+
+from raincleave import export as exporting
+from raincleave.cli import run
+from raincleave.errors import ConfigError
+from raincleave.export import SUFFIXES, export
+from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
+
+FAMILIES = {
+    "drn": lambda: DRN(stages=2, recursions=1, channels=4),
+    "srn-gru": lambda: SRN(stages=2, res_blocks=1, cell="gru"),
+    "brn": lambda: BRN(stages=1),
+    "resguidenet": lambda: ResGuideNet(blocks=2, recursions=1, channels=4),
+    "rranet": lambda: RRANet(stages=1, width=4),
+}
+slow = pytest.mark.slow
+NEEDS = {"onnx": "onnxscript", "openvino": "openvino", "torch-export": "torch"}
+
+
+def opened(path, to):
+    pytest.importorskip("onnxruntime" if to == "onnx" else NEEDS[to])
+    return exporting._open(path, to)
+
+
+# The quick ones, and a slow rest.
+COMBINATIONS = [
+    pytest.param(family, to, marks=() if "drn" in family or to == "torch-export" else slow)
+    for family in FAMILIES
+    for to in SUFFIXES
+]
+
+
+@pytest.mark.parametrize(("family", "to"), COMBINATIONS)
+def test_every_family_in_every_format(tmp_path, family, to):
+    pytest.importorskip(NEEDS[to])
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    path = tmp_path / f"network{SUFFIXES[to]}"
+    assert export(model, to, path) < 1e-5
+    assert model.training
+    files = {"network.xml", "network.bin"} if to == "openvino" else {path.name}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    rainy = torch.rand(3, 3, 48, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(opened(path, to)(rainy), model(rainy), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("family", ["drn", pytest.param("rranet", marks=slow)])
+def test_backends_derain_any_size(name, family):
+    pytest.importorskip(name)
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    for size in ((1, 1), (33, 50)):
+        rainy = torch.rand(1, 3, *size)
+        ours = model.derain(rainy, backend=name, tile=24, halo="exact")
+        torch.testing.assert_close(ours, model.derain(rainy), atol=1e-5, rtol=1e-5)
+
+
+def test_a_backend_follows_the_weights_and_the_stages():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 16, 16)
+    model.derain(rainy, backend="onnxruntime")
+    with torch.no_grad():
+        model.f_out.bias.add_(0.1)
+    for stages in (None, 1):
+        ours = model.derain(rainy, backend="onnxruntime", stages=stages)
+        torch.testing.assert_close(ours, model.derain(rainy, stages=stages), atol=1e-5, rtol=1e-5)
+
+
+def test_stages_stop_early(tmp_path):
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 24, 24)
+    export(model, "torch-export", tmp_path / "one.pt2", stages=1)
+    ours = torch.export.load(tmp_path / "one.pt2").module()(rainy)
+    torch.testing.assert_close(ours, model(rainy, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_off_is_not_kept(tmp_path, monkeypatch):
+    true = exporting._open
+    monkeypatch.setattr(exporting, "_open", lambda *a: lambda rainy: true(*a)(rainy) + 0.001)
+    with pytest.raises(ConfigError, match=r"off by 0\.001, more than 0\.0001; nothing was written"):
+        export(FAMILIES["drn"](), "torch-export", tmp_path / "network.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_and_names_are_told(tmp_path, monkeypatch):
+    def absent(name):
+        raise ImportError(name)
+
+    model = FAMILIES["drn"]()
+    with pytest.raises(ConfigError, match="there is no backend 'tpu'; choose torch"):
+        model.derain(torch.rand(3, 8, 8), backend="tpu")
+    with pytest.raises(ConfigError, match="precision 'fast' is for the torch backend"):
+        model.derain(torch.rand(3, 8, 8), backend="openvino", precision="fast")
+    monkeypatch.setattr(exporting, "import_module", absent)
+    with pytest.raises(ConfigError, match=r"openvino is not installed; pip install 'raincleave\["):
+        model.derain(torch.rand(3, 8, 8), backend="openvino")
+    with pytest.raises(ConfigError, match=r"raincleave\[onnx\]' brings it"):
+        export(model, "onnx", tmp_path / "network.onnx")
+    with pytest.raises(ConfigError, match="there is no format 'tflite'"):
+        export(model, "tflite", tmp_path / "network.tflite")
+
+
+def test_onnx_names_its_free_dimensions(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    export(FAMILIES["drn"](), "onnx", tmp_path / "network.onnx")
+    (given,) = onnx.load(tmp_path / "network.onnx").graph.input
+    dims = given.type.tensor_type.shape.dim
+    assert given.name == "rainy"
+    assert [d.dim_param or d.dim_value for d in dims] == ["batch", 3, "height", "width"]
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    FAMILIES["drn"]().save(tmp_path / "mine.safetensors")
+    assert run(["export", "mine.safetensors", "--to", "torch-export"]) == 0
+    assert capsys.readouterr().out.startswith("wrote mine.pt2 (within ")
+    assert run(["export", "mine.safetensors", "--to", "torch-export", "--output", "a/b"]) == 0
+    assert "a/b.pt2" in capsys.readouterr().out.replace("\\", "/")
+    assert (tmp_path / "a" / "b.pt2").is_file()
