@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raincleave.errors import ConfigError, ImageError
-from raincleave.inference.jobs import Job, plan
+from raincleave.inference.jobs import VIDEOS, Job, plan
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
     from raincleave.models import Derainer
 
@@ -148,7 +149,9 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
         ThreadPoolExecutor(1) as writer,
     ):
         bar = progress.add_task("deraining", total=len(jobs))
-        for job, finish in _pipeline(jobs, network, options, reader, writer):
+        for job, finish in _pipeline(
+            jobs, network, options, progress, reader=reader, writer=writer
+        ):
             try:
                 finish()
             # A picture too large for the memory is a bare RuntimeError in torch on the CPU.
@@ -165,6 +168,8 @@ def _pipeline(
     jobs: list[Job],
     network: "Derainer",
     options: dict[str, Any],
+    progress: "Progress",
+    *,
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
 ) -> Iterator[tuple[Job, Callable[[], Any]]]:
@@ -177,11 +182,14 @@ def _pipeline(
 
     reading: deque[Future[Any]] = deque()
     writing: deque[tuple[Job, Callable[[], Any]]] = deque()
-    todo = iter(jobs)
-    reading.extend(reader.submit(read, job.source) for job in islice(todo, _AHEAD))
+    pictures = iter(job for job in jobs if job.source.suffix.lower() not in VIDEOS)
+    reading.extend(reader.submit(read, job.source) for job in islice(pictures, _AHEAD))
     for job in jobs:
+        if job.source.suffix.lower() in VIDEOS:
+            writing.append((job, partial(_derain_video, job, network, options, progress)))
+            continue
         picture = reading.popleft()
-        reading.extend(reader.submit(read, ahead.source) for ahead in islice(todo, 1))
+        reading.extend(reader.submit(read, ahead.source) for ahead in islice(pictures, 1))
         try:
             derained = network.derain(picture.result(), **options)
             writing.append((job, writer.submit(write, derained, job.target).result))
@@ -190,6 +198,26 @@ def _pipeline(
         if len(writing) > _AHEAD:
             yield writing.popleft()
     yield from writing
+
+
+def _derain_video(
+    job: Job, network: "Derainer", options: dict[str, Any], progress: "Progress"
+) -> None:
+    from raincleave.inference.video import derain_video
+
+    bar = progress.add_task(job.source.name, total=None)
+
+    def derain(frame: Any) -> Any:
+        return network.derain(frame, **options)
+
+    def tell(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total or None)
+
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        derain_video(job.source, job.target, derain, tell)
+    finally:
+        progress.remove_task(bar)
 
 
 def _raise(error: Exception) -> None:

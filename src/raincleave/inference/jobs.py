@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from raincleave.errors import ConfigError
 
+VIDEOS = frozenset([".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
+"""What is taken for a video; folders and globs are not searched for them."""
+
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"]
 )
@@ -107,7 +110,9 @@ def _is_result(file: Path) -> bool:
 def _is_file(output: str) -> bool:
     path = Path(output)
     return (
-        path.suffix.lower() in SUFFIXES and not path.is_dir() and not output.endswith(("/", "\\"))
+        path.suffix.lower() in SUFFIXES | VIDEOS
+        and not path.is_dir()
+        and not output.endswith(("/", "\\"))
     )
 
 
