@@ -1,0 +1,55 @@
+"""The measuring examples, on a tiny network."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from raincleave.models import DRN
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    torch.manual_seed(0)
+    DRN(stages=2, recursions=2, channels=12).save(tmp_path / "tiny.safetensors")
+    for folder in ("rainy", "clean"):
+        (tmp_path / folder).mkdir()
+        for k in range(2):
+            pixels = (torch.rand(40, 50, 3) * 255).to(torch.uint8).numpy()
+            Image.fromarray(pixels).save(tmp_path / folder / f"{k}.png")
+    return tmp_path
+
+
+def call(monkeypatch, name, *arguments):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+def test_halo(tiny, monkeypatch, capsys):
+    halos = ["--tile", 16, "--halos", 0, 20]
+    call(monkeypatch, "halo.py", tiny / "tiny.safetensors", tiny / "rainy", *halos)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("exact halo 20, 2 images, tiles of 16")
+    none, exact = (float(line.split()[-2]) for line in lines[1:])
+    assert none > 1
+    assert exact < 3e-4
+
+
+def test_fast_shift(tiny, monkeypatch, capsys):
+    call(monkeypatch, "fast_shift.py", tiny / "tiny.safetensors", tiny / "rainy", tiny / "clean")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("2 images")
+    assert float(lines[2].split()[-2]) < 8
+
+
+def test_memory(tiny, monkeypatch):
+    options = ["--sizes", "64x48", "128x96", "-o", tiny / "memory.csv"]
+    call(monkeypatch, "memory.py", tiny / "tiny.safetensors", *options)
+    head, *rows = (tiny / "memory.csv").read_text().splitlines()
+    assert head == "pixels,peak_mb,beside_the_picture_mb,seconds"
+    assert [row.split(",")[0] for row in rows] == ["3072", "12288"]
