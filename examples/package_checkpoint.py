@@ -1,9 +1,12 @@
 """Put trained weights into the package under a name: the file, its hash and its card.
 
-    python examples/package_checkpoint.py runs/weights.safetensors drn-7x7 --card card.json
+    raincleave evaluate runs/weights.safetensors --data Rain100H --root DIR --stages all --json h.json
+    python examples/package_checkpoint.py runs/weights.safetensors drn-7x7 --card card.json \\
+        --figures h.json
 
-The card holds what only its trainer knows: ``training``, ``figures``, ``licence`` and, where the
-weights are on the Hub, ``hub`` (see the docstring of `raincleave.hub`). The rest is measured.
+The card holds what only its trainer knows: ``training``, ``licence`` and, where the weights are on
+the Hub, ``hub`` (see the docstring of `raincleave.hub`). The figures are those that ``raincleave
+evaluate`` wrote for this very file. The rest is measured.
 """
 
 import argparse
@@ -61,6 +64,32 @@ def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
     return entry
 
 
+def figures(evaluation: dict, sha256: str) -> dict:
+    """The figures of a checkpoint out of what ``raincleave evaluate --json`` wrote.
+
+    Raises:
+        ConfigError: other weights were evaluated, or not on all pairs in float32.
+    """
+    if evaluation["every"] != 1 or evaluation["precision"] != "32" or evaluation["failures"]:
+        raise ConfigError("figures must come from all pairs of a dataset, in float32.")
+    result = next((r for r in evaluation["results"] if r["sha256"] == sha256), None)
+    if result is None:
+        raise ConfigError(f"these figures are not of the weights with the hash {sha256}.")
+    stages = [
+        {key: round(s[key], 4) for key in ("stage", "psnr", "ssim")} for s in result["stages"]
+    ]
+    return {
+        "dataset": evaluation["dataset"].split()[0],
+        "protocol": evaluation["protocol"],
+        "images": result["pairs"],
+        "input_psnr": round(result["input"]["psnr"], 4),
+        "input_ssim": round(result["input"]["ssim"], 4),
+        "psnr": stages[-1]["psnr"],
+        "ssim": stages[-1]["ssim"],
+        "stages": stages,
+    }
+
+
 def check(card: dict) -> None:
     """Refuse a card that leaves something out or says something nobody asked for."""
     unknown = card.keys() - {"training", "figures", "licence", "hub"}
@@ -68,7 +97,8 @@ def check(card: dict) -> None:
         raise ConfigError(f"the card has {min(unknown)!r}, which no entry has.")
     check_fields(card.get("training", {}), TRAINING, "training")
     for figure in card.get("figures", []):
-        check_fields(figure, FIGURE, "figures")
+        stages = FIGURE | ({"stages": list} if "stages" in figure else {})
+        check_fields(figure, stages, "figures")
     if not card.get("figures"):
         raise ConfigError("the card has no figures; `raincleave evaluate` gives them.")
 
@@ -88,9 +118,14 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("name")
     parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, nargs="*", default=[], help="evaluate's --json")
     arguments = parser.parse_args()
     try:
         card = json.loads(arguments.card.read_text("utf-8"))
+        sha256 = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()
+        evaluations = [json.loads(file.read_text("utf-8")) for file in arguments.figures]
+        if evaluations:
+            card["figures"] = [figures(evaluation, sha256) for evaluation in evaluations]
         entry = package(arguments.weights, arguments.name, card)
     except (RaincleaveError, OSError, ValueError) as error:
         raise SystemExit(f"package_checkpoint: {error}") from error

@@ -76,3 +76,47 @@ def test_other_files_are_refused(root):
     (root / "a.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="not a readable"):
         SCRIPT["package"](root / "a.safetensors", "a", CARD, root)
+
+
+EVALUATION = {
+    "dataset": "Rain100H (the 2017 edition)",
+    "every": 1,
+    "protocol": "csdwren",
+    "precision": "32",
+    "failures": [],
+    "results": [
+        {
+            "sha256": "abc",
+            "pairs": 100,
+            "input": {"psnr": 13.550937, "ssim": 0.378575},
+            "stages": [
+                {"stage": 1, "psnr": 20.5, "ssim": 0.7},
+                {"stage": 2, "psnr": 22.123456, "ssim": 0.75},
+            ],
+        }
+    ],
+}
+
+
+def test_figures_are_taken_from_what_evaluate_wrote():
+    assert SCRIPT["figures"](EVALUATION, "abc") == {
+        "dataset": "Rain100H",
+        "protocol": "csdwren",
+        "images": 100,
+        "input_psnr": 13.5509,
+        "input_ssim": 0.3786,
+        "psnr": 22.1235,
+        "ssim": 0.75,
+        "stages": [
+            {"stage": 1, "psnr": 20.5, "ssim": 0.7},
+            {"stage": 2, "psnr": 22.1235, "ssim": 0.75},
+        ],
+    }
+
+
+def test_figures_of_other_weights_or_of_a_part_are_refused():
+    with pytest.raises(ConfigError, match="not of the weights with the hash def"):
+        SCRIPT["figures"](EVALUATION, "def")
+    for change in ({"every": 5}, {"precision": "bf16"}, {"failures": ["a.png"]}):
+        with pytest.raises(ConfigError, match="all pairs of a dataset, in float32"):
+            SCRIPT["figures"](EVALUATION | change, "abc")
