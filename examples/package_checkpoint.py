@@ -1,8 +1,7 @@
 """Put trained weights into the package under a name: the file, its hash and its card.
 
-    raincleave evaluate runs/weights.safetensors --data Rain100H --root DIR --stages all --json h.json
-    python examples/package_checkpoint.py runs/weights.safetensors drn-7x7 --card card.json \\
-        --figures h.json
+    raincleave evaluate w.safetensors --data Rain100H --root DIR --stages all --json h.json
+    python examples/package_checkpoint.py w.safetensors drn-7x7 --card card.json --figures h.json
 
 The card holds what only its trainer knows: ``training``, ``licence`` and, where the weights are on
 the Hub, ``hub`` (see the docstring of `raincleave.hub`). The figures are those that ``raincleave
