@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from raincleave.errors import ConfigError
-from raincleave.inference import engine
+from raincleave.inference import engine, memory
 from raincleave.inference.precision import (
     computing_in,
     convolve,
@@ -14,6 +14,7 @@ from raincleave.inference.precision import (
     round_kernels,
 )
 from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
+from raincleave.models.layers import ConvGRU, ConvLSTM
 
 CPU = torch.device("cpu")
 FAMILIES = {
@@ -182,3 +183,28 @@ def test_compiled_equals_eager_at_any_size():
         ours = model.derain(rainy, compile=True)
         torch.testing.assert_close(ours, model.derain(rainy), atol=1e-5, rtol=1e-5)
     assert not any("made" in key for key in model.state_dict())
+
+
+def test_the_first_stage_leaves_zeros_out():
+    """As a cell that is fed the zeros."""
+    torch.manual_seed(0)
+    cell, z, other = ConvLSTM(16, 8), torch.randn(1, 8, 6, 7), torch.randn(1, 8, 6, 7)
+    zero = torch.zeros_like(z)
+    torch.testing.assert_close(cell(z, None, other), cell(z, (zero, zero), other))
+    torch.testing.assert_close(cell(z, None, None), cell(z, (zero, zero), zero))
+    gru = ConvGRU(8, 8)
+    torch.testing.assert_close(gru(z, None), gru(z, (zero,)))
+
+
+def test_memory_is_kept_only_within(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "_allocator", lambda *call: calls.append(call) or True)
+    with memory.keeping_memory(torch.device("cuda")):
+        assert not calls
+    with memory.keeping_memory(CPU):
+        assert calls == [(memory._MMAP_MAX, 0), (memory._TRIM_THRESHOLD, 2**31 - 1)]
+    assert (memory._MMAP_MAX, 65536) in calls
+    monkeypatch.setattr(memory, "_allocator", lambda *call: calls.append(call) or False)
+    calls.clear()
+    with memory.keeping_memory(CPU):  # another C library
+        assert len(calls) == 1

@@ -2,8 +2,8 @@
 
 import ctypes
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-CPU_BYTES = 1 << 30
+CPU_BYTES = 768 << 20
 """What a tile may take on the CPU, however much is free: larger ones save hardly any work."""
 _PROBE = 64
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt(3)
 
 
 class _PeakBytes(TorchDispatchMode):
@@ -123,7 +124,36 @@ def _status(name: str) -> int:
     return 0
 
 
+@contextmanager
+def keeping_memory(device: torch.device) -> Iterator[None]:
+    """Within, the C library keeps what one tensor lets go for the next.
+
+    Left to itself, glibc returns large pieces to the system at once and asks for new ones, which
+    the system fills with zeros: a quarter of the time a network takes in float32. Elsewhere this
+    does nothing.
+    """
+    if device.type != "cpu" or not _allocator(_MMAP_MAX, 0):
+        yield
+        return
+    _allocator(_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        # What glibc itself would have come to with tensors of this size.
+        _allocator(_MMAP_MAX, 65536)
+        _allocator(_MMAP_THRESHOLD, 32 << 20)
+        _allocator(_TRIM_THRESHOLD, 64 << 20)
+        _give_back()
+
+
+def _allocator(setting: int, value: int) -> bool:
+    try:
+        return bool(ctypes.CDLL(None).mallopt(setting, value))
+    except (OSError, AttributeError, TypeError):  # not Linux, another C library, Windows
+        return False
+
+
 def _give_back() -> None:
     """Let the C library return what it keeps for later."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

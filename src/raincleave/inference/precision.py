@@ -36,18 +36,19 @@ class Half:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._rounded: dict[tuple[int, torch.Size], Tensor] = {}
+        self._rounded: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
 
     def suits(self, weight: Tensor) -> bool:
         """Whether a convolution leads from features to features."""
         return weight.shape[0] > 3 and weight.shape[1] > _IMAGE_CHANNELS
 
     def rounded(self, weight: Tensor) -> Tensor:
-        """`round_kernels` of a weight that outlives this run, computed once."""
+        """`round_kernels` of a weight, computed once."""
         key = (weight.data_ptr(), weight.shape)
         if key not in self._rounded:
-            self._rounded[key] = round_kernels(weight, self.dtype)
-        return self._rounded[key]
+            # With the weight itself: its address is its own as long as it lives.
+            self._rounded[key] = (weight, round_kernels(weight, self.dtype))
+        return self._rounded[key][1]
 
 
 _half: ContextVar[Half | None] = ContextVar("half", default=None)

@@ -45,9 +45,8 @@ class Branch(nn.Module):
     ) -> tuple[Tensor, State]:
         """Images (B, 3, H, W) and both branches' states → this branch's image and new state."""
         z = self.f_in(torch.cat(tuple(images), 1), "relu")
-        zero = self.f_recurrent.zero_state(z)
-        seen = ((zero if other is None else other)[0],) if self.sees_other else ()
-        state = self.f_recurrent(z, zero if state is None else state, *seen)
+        seen = (None if other is None else other[0],) if self.sees_other else ()
+        state = self.f_recurrent(z, state, *seen)
         return self.f_out(self.f_res(state[0])), state
 
 

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, to_tensor
+from raincleave.inference.memory import keeping_memory
 from raincleave.inference.precision import Precision, computing_in, dtype_of
 from raincleave.inference.tiling import Network, Reach
 from raincleave.losses import LOSSES, stage_losses
@@ -173,7 +174,7 @@ class Derainer(Pretrained):
         was_training = self.training
         self.eval()
         try:
-            with computing_in(half):
+            with keeping_memory(like.device), computing_in(half):
                 if stages == "auto":
                     stages = settle(s.background for s in self.unroll(placed(middle(rainy))))
                 self.stages_run = stages

@@ -75,24 +75,31 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.gates = conv(inputs + channels, 4 * channels)
 
-    def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
-        """One stage: ``z`` (B, C, H, W), the old (h, c), other cells' states → the new (h, c)."""
-        h, c = state
-        s = torch.cat((z, h, *seen), 1)
-        i, f, o, g = convolve_parts(
-            s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid", "sigmoid", "tanh")
-        )
-        c = plus(f * c, i * g)
-        return (o * c.tanh()).to(z.dtype), c
+    def forward(self, z: Tensor, state: State | None, *seen: Tensor | None) -> State:
+        """One stage: ``z`` (B, C, H, W), the old (h, c), other cells' h → the new (h, c).
 
-    @staticmethod
-    def zero_state(z: Tensor) -> State:
-        """The state before the first stage, on the device and in the layout of ``z``.
-
-        h is of the dtype of ``z``; c, a sum over stages, of float32 at least.
+        None stands for the zeros before the first stage. They are left out of the convolution, and
+        with c the forget gate is.
         """
-        wide = torch.promote_types(z.dtype, torch.float32)
-        return torch.zeros_like(z), torch.zeros_like(z, dtype=wide)
+        h, c = state or (None, None)
+        weight: Tensor = self.gates.weight
+        bias: Tensor = self.gates.bias
+        given = (z, h, *seen)
+        present = [s for s in given if s is not None]
+        if len(present) < len(given):
+            columns = weight.split(z.shape[1], 1)
+            weight = torch.cat([w for w, s in zip(columns, given, strict=True) if s is not None], 1)
+        s = torch.cat(present, 1) if len(present) > 1 else z
+        if c is None:
+            kept = [weight.chunk(4), bias.chunk(4)]
+            weight, bias = (torch.cat((part[0], *part[2:])) for part in kept)
+            i, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "tanh"))
+            # c sums over stages: in float32 at least.
+            c = (i * g).to(torch.promote_types(z.dtype, torch.float32))
+        else:
+            i, f, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "sigmoid", "tanh"))
+            c = plus(f * c, i * g)
+        return o * c.to(o.dtype).tanh(), c
 
 
 class ConvGRU(nn.Module):
@@ -114,18 +121,17 @@ class ConvGRU(nn.Module):
         self.gates = conv(inputs + channels, 2 * channels)
         self.candidate = conv(inputs + channels, channels)
 
-    def forward(self, z: Tensor, state: State, *seen: Tensor) -> State:
-        """One stage: ``z`` (B, C, H, W), the old (h,), other cells' states → the new (h,)."""
-        (h,) = state
-        s = torch.cat((z, h, *seen), 1)
-        u, b = convolve_parts(s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid"))
-        g = self.candidate(torch.cat((b * h, z, *seen), 1), "tanh")
-        return ((1 - u) * h + u * g,)
+    def forward(self, z: Tensor, state: State | None, *seen: Tensor | None) -> State:
+        """One stage: ``z`` (B, C, H, W), the old (h,), other cells' h → the new (h,).
 
-    @staticmethod
-    def zero_state(z: Tensor) -> State:
-        """The state before the first stage, on the device, in the dtype and layout of ``z``."""
-        return (torch.zeros_like(z),)
+        None stands for the zeros before the first stage.
+        """
+        (h,) = state or (torch.zeros_like(z),)
+        others = [torch.zeros_like(z) if other is None else other for other in seen]
+        s = torch.cat((z, h, *others), 1)
+        u, b = convolve_parts(s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid"))
+        g = self.candidate(torch.cat((b * h, z, *others), 1), "tanh")
+        return ((1 - u) * h + u * g,)
 
 
 CELLS: dict[str, type[ConvLSTM] | type[ConvGRU]] = {"lstm": ConvLSTM, "gru": ConvGRU}

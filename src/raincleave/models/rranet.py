@@ -29,7 +29,7 @@ class RecurrentBlock(nn.Module):
     def forward(self, h: Tensor, state: State | None) -> tuple[Tensor, State]:
         """(B, C, H, W) and the scale's state, None before the first stage → features, new state."""
         z = self.conv1(h, "relu")
-        state = self.lstm(z, self.lstm.zero_state(z) if state is None else state)
+        state = self.lstm(z, state)
         return F.relu(plus(self.conv2(state[0]), h)), state
 
 

@@ -59,7 +59,7 @@ class SRN(Derainer):
     def stage(self, y: Tensor, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """x_{t−1} and the cell's state, None before the first stage → x_t and the new state."""
         z = self.features(y, x)
-        state = self.f_recurrent(z, self.f_recurrent.zero_state(z) if state is None else state)
+        state = self.f_recurrent(z, state)
         out = self.f_out(self.f_res(state[0]))
         return (y + out if self.mapping == "residual" else out), state
 
