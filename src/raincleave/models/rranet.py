@@ -97,6 +97,8 @@ class RRANet(Derainer):
     """
 
     size_multiple: ClassVar[int] = 2 ** (_SCALES - 1)
+    # Measured on untrained weights alone, 0.0002 of a level at 64 pixels, and doubled.
+    short_halo: ClassVar[int | None] = 128
 
     def __init__(
         self,
