@@ -1,4 +1,24 @@
-"""What rain looks like, in numbers a person would name, and the named presets."""
+"""What rain looks like, in numbers a person would name, and the named presets.
+
+``heavy`` is calibrated on the 12 genuine RainTrainH pairs (rain of the same kind as Rain100H's),
+``light`` on what is published of Rain100L. As ``examples/compare_rain.py RainTrainH`` measured, on
+the same backgrounds, in 8-bit levels:
+
+| heavy | genuine | rendered |
+|---|---|---|
+| rainy pixels | 89.6 % | 95.0 % |
+| mean R | 48.6 | 53.1 |
+| input PSNR (csdwren) | 15.26 dB | 15.24 dB |
+| spectral energy within 15° of the main slant | 78.5 % | 88.9 % |
+| R in 0–1, 1–10, 10–30, 30–60, % | 10.4, 15.3, 18.3, 20.4 | 5.0, 11.5, 20.1, 25.3 |
+| R in 60–90, 90–120, 120–256, % | 16.5, 10.7, 8.6 | 18.0, 11.2, 8.9 |
+| derained by the authors' DRN | 26.86 dB | 25.68 dB |
+| derained by the authors' SRN | 29.55 dB | 28.08 dB |
+
+So the networks find the drawn rain 1.2 to 1.5 dB harder than the genuine one; it leaves fewer gaps
+and keeps closer to one direction. ``light`` has 25.3 % rainy pixels and a mean R of 5.7; published
+for Rain100L are 24 % and 5.7.
+"""
 
 from dataclasses import dataclass
 
