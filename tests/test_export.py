@@ -73,6 +73,17 @@ def test_a_backend_follows_the_weights_and_the_stages():
         torch.testing.assert_close(ours, model.derain(rainy, stages=stages), atol=1e-5, rtol=1e-5)
 
 
+def test_a_backend_is_made_once_while_it_fits(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        exporting, "backend", lambda *given: made.append(given[1:]) or (lambda x: x)
+    )
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 16, 16)
+    for name in ("onnxruntime", "openvino", "onnxruntime"):
+        assert torch.equal(model.derain(rainy, backend=name), rainy)
+    assert made == [("onnxruntime", None), ("openvino", None)]
+
+
 def test_stages_stop_early(tmp_path):
     model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 24, 24)
     export(model, "torch-export", tmp_path / "one.pt2", stages=1)

@@ -5,9 +5,12 @@ clamped. Batch, height and width are free; height and width must be multiples of
 ``size_multiple``, and larger than that where it is not 1.
 """
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -61,9 +64,24 @@ def export(model: Derainer, to: Format, path: Path, stages: int | None = None) -
     was_training = model.training
     model.eval()
     try:
-        return _export(model, to, path, stages)
+        with _quiet():
+            return _export(model, to, path, stages)
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without PyTorch's warnings about itself, which no user of ours can do anything about."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _export(model: Derainer, to: Format, path: Path, stages: int | None) -> float:

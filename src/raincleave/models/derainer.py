@@ -199,22 +199,24 @@ class Derainer(Pretrained):
         backend: Literal["torch", "onnxruntime", "openvino"],
         compile: bool,
     ) -> Network:
-        """`forward` up to a stage, compiled or on another runtime; the last one made is kept."""
+        """`forward` up to a stage, compiled or on another runtime; made once while it fits."""
         if backend == "torch" and not compile:
             return partial(self, stages=stages)
-        weights = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        key = (stages, backend, compile, weights if backend != "torch" else None)
         # Past the attributes that Lightning and PyTorch know of.
-        made, network = self.__dict__.get("_made_forward", (None, None))
-        if made != key:
+        made: dict[Any, tuple[Any, Network]] = self.__dict__.setdefault("_made_forwards", {})
+        key = (stages, backend, compile)
+        # A compiled network follows its weights, an exported one does not.
+        exported = backend != "torch"
+        weights = [(p.data_ptr(), p._version) for p in self.parameters()] if exported else None
+        if key not in made or made[key][0] != weights:
             if backend != "torch":
                 from raincleave.export import backend as on_backend  # upwards, hence here
 
                 network = on_backend(self, backend, stages)
             else:
                 network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
-            self.__dict__["_made_forward"] = (key, network)
-        return network
+            made[key] = (weights, network)
+        return made[key][1]
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""
