@@ -66,6 +66,9 @@ def test_a_backend_follows_the_weights_and_the_stages():
     pytest.importorskip("onnxscript")
     model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 16, 16)
     model.derain(rainy, backend="onnxruntime")
+    kept = dict(model.__dict__["_made_forwards"])
+    model.derain(rainy, backend="onnxruntime")
+    assert model.__dict__["_made_forwards"] == kept
     with torch.no_grad():
         model.f_out.bias.add_(0.1)
     for stages in (None, 1):

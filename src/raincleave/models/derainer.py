@@ -203,7 +203,7 @@ class Derainer(Pretrained):
         if backend == "torch" and not compile:
             return partial(self, stages=stages)
         # Past the attributes that Lightning and PyTorch know of.
-        made: dict[Any, tuple[Any, Network]] = self.__dict__.setdefault("_made_forwards", {})
+        made: dict[Any, tuple[Any, Network]] = self.__dict__.get("_made_forwards", {})
         key = (stages, backend, compile)
         # A compiled network follows its weights, an exported one does not.
         exported = backend != "torch"
@@ -215,7 +215,8 @@ class Derainer(Pretrained):
                 network = on_backend(self, backend, stages)
             else:
                 network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
-            made[key] = (weights, network)
+            # Set anew: tracing puts a model's attributes back to copies.
+            made = self.__dict__["_made_forwards"] = {**made, key: (weights, network)}
         return made[key][1]
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
