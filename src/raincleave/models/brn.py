@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.models.derainer import Batch, Derainer, Stage
-from raincleave.models.layers import CELLS, State, conv, res_block_chain
+from raincleave.models.layers import CELLS, Conv, State, res_block_chain
 
 _CHANNELS = 32
 _ALPHA, _BETA = 0.45, 0.55  # weights of the rain's and the background's loss, section IV
@@ -30,10 +30,10 @@ class Branch(nn.Module):
     def __init__(self, inputs: int, cell: str, sees_other: bool, res_blocks: int) -> None:
         super().__init__()
         self.sees_other = sees_other
-        self.f_in = conv(inputs, _CHANNELS)
+        self.f_in = Conv(inputs, _CHANNELS)
         self.f_recurrent = CELLS[cell](_CHANNELS * (2 if sees_other else 1), _CHANNELS)
         self.f_res = res_block_chain(res_blocks, _CHANNELS)
-        self.f_out = conv(_CHANNELS, 3)
+        self.f_out = Conv(_CHANNELS, 3)
 
     @property
     def radius(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from raincleave.models.derainer import Derainer, Stage, Supervision
-from raincleave.models.layers import ResBlock, conv
+from raincleave.models.layers import Conv, ResBlock
 
 
 class DRN(Derainer):
@@ -43,10 +43,10 @@ class DRN(Derainer):
         super().__init__(**training)
         self.save_hyperparameters()
         self.stages, self.recursions = stages, recursions
-        self.f_in = conv(6, channels)
+        self.f_in = Conv(6, channels)
         # f_in ends in a ReLU, so every ResBlock meets h ≥ 0.
         self.f_rec = nn.ModuleList(ResBlock(channels, nonnegative=True) for _ in range(res_blocks))
-        self.f_out = conv(channels, 3)
+        self.f_out = Conv(channels, 3)
 
     def stage(self, y: Tensor, x: Tensor) -> Tensor:
         """x_{t−1} → x_t, both (B, 3, H, W)."""

@@ -25,11 +25,6 @@ class Conv(nn.Conv2d):
         return convolve(x, self.weight, self.bias, activation, *parameters)
 
 
-def conv(inputs: int, outputs: int, size: int = 3) -> Conv:
-    """A convolution that keeps height and width, 3×3 unless ``size`` says otherwise."""
-    return Conv(inputs, outputs, size)
-
-
 class ResBlock(nn.Module):
     """``h ← ReLU(conv-ReLU-conv-ReLU(h) + h)`` (DRN, section 2.2; BRN, section III).
 
@@ -42,8 +37,8 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int, nonnegative: bool = False) -> None:
         super().__init__()
-        self.conv1 = conv(channels, channels)
-        self.conv2 = conv(channels, channels)
+        self.conv1 = Conv(channels, channels)
+        self.conv2 = Conv(channels, channels)
         self.nonnegative = nonnegative
 
     def forward(self, h: Tensor) -> Tensor:
@@ -73,7 +68,7 @@ class ConvLSTM(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.gates = conv(inputs + channels, 4 * channels)
+        self.gates = Conv(inputs + channels, 4 * channels)
 
     def forward(self, z: Tensor, state: State | None, *seen: Tensor | None) -> State:
         """One stage: ``z`` (B, C, H, W), the old (h, c), other cells' h → the new (h, c).
@@ -118,8 +113,8 @@ class ConvGRU(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.gates = conv(inputs + channels, 2 * channels)
-        self.candidate = conv(inputs + channels, channels)
+        self.gates = Conv(inputs + channels, 2 * channels)
+        self.candidate = Conv(inputs + channels, channels)
 
     def forward(self, z: Tensor, state: State | None, *seen: Tensor | None) -> State:
         """One stage: ``z`` (B, C, H, W), the old (h,), other cells' h → the new (h,).

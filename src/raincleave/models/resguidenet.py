@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raincleave.inference.precision import plus
 from raincleave.models.derainer import Derainer, LossName, Stage, Supervision
-from raincleave.models.layers import conv
+from raincleave.models.layers import Conv
 
 _SLOPE = 0.2  # LeakyReLU; not published, the same group's later network has 0.2
 
@@ -32,10 +32,10 @@ class Block(nn.Module):
     def __init__(self, guides: int, recursions: int, channels: int) -> None:
         super().__init__()
         self.recursions = recursions
-        self.f_in = conv(3, channels)
-        self.a = conv(channels + 3 * guides, channels)
-        self.b = conv(channels + 3 * guides, channels)
-        self.f_out = conv(channels + 3 * guides, 3)
+        self.f_in = Conv(3, channels)
+        self.a = Conv(channels + 3 * guides, channels)
+        self.b = Conv(channels + 3 * guides, channels)
+        self.f_out = Conv(channels + 3 * guides, 3)
 
     def forward(self, x: Tensor, guides: Sequence[Tensor]) -> Tensor:
         """x_{k−1} and r_1 … r_{k−1}, each (B, 3, H, W) → r_k, (B, 3, H, W)."""
@@ -70,7 +70,7 @@ class ResGuideNet(Derainer):
         self.save_hyperparameters()
         self.recursions = recursions
         self.blocks = nn.ModuleList(Block(k, recursions, channels) for k in range(blocks))
-        self.merge = conv(3 * blocks, 3, 1)
+        self.merge = Conv(3 * blocks, 3, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from raincleave.inference.precision import plus
 from raincleave.models.derainer import Derainer, Stage
-from raincleave.models.layers import ConvLSTM, State, conv, pad_to_multiple, rlcn
+from raincleave.models.layers import Conv, ConvLSTM, State, pad_to_multiple, rlcn
 
 _SCALES = 4
 
@@ -22,9 +22,9 @@ class RecurrentBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = conv(channels, channels)
+        self.conv1 = Conv(channels, channels)
         self.lstm = ConvLSTM(channels, channels)
-        self.conv2 = conv(channels, channels)
+        self.conv2 = Conv(channels, channels)
 
     def forward(self, h: Tensor, state: State | None) -> tuple[Tensor, State]:
         """(B, C, H, W) and the scale's state, None before the first stage → features, new state."""
@@ -38,10 +38,10 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.w = conv(channels, channels, 1)
-        self.w_d = conv(channels, channels, 1)
-        self.w_l = conv(3, channels)
-        self.w_a = conv(channels, 1, 1)
+        self.w = Conv(channels, channels, 1)
+        self.w_d = Conv(channels, channels, 1)
+        self.w_l = Conv(3, channels)
+        self.w_a = Conv(channels, 1, 1)
 
     def forward(self, f: Tensor, f_dec: Tensor, l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
         """Encoder and decoder features (B, C, H, W), L of this scale → F', the map (B, 1, H, W)."""
@@ -54,11 +54,11 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, below: int, channels: int, attention: bool) -> None:
         super().__init__()
-        self.up = conv(below, channels)
+        self.up = Conv(below, channels)
         self.attention = Attention(channels) if attention else None
-        self.fuse = conv(2 * channels, channels)
-        self.conv1 = conv(channels, channels)
-        self.conv2 = conv(channels, channels)
+        self.fuse = Conv(2 * channels, channels)
+        self.conv1 = Conv(channels, channels)
+        self.conv2 = Conv(channels, channels)
 
     def forward(self, deep: Tensor, f: Tensor, l: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: E741
         """Deeper features, the encoder's and L of this scale → features, attention map."""
@@ -114,13 +114,13 @@ class RRANet(Derainer):
         self.stages, self.window, self.sees_rlcn = stages, window, sees_rlcn
         widths = [width * 2**s for s in range(_SCALES)]
         self.f_in = nn.ModuleList(
-            conv(below, here) for below, here in zip([9, *widths[:-1]], widths, strict=True)
+            Conv(below, here) for below, here in zip([9, *widths[:-1]], widths, strict=True)
         )
         self.encoder = nn.ModuleList(RecurrentBlock(here) for here in widths)
         self.decoder = nn.ModuleList(
             DecoderBlock(widths[s + 1], widths[s], attention) for s in reversed(range(_SCALES - 1))
         )
-        self.f_out = conv(width, 3, 1)
+        self.f_out = Conv(width, 3, 1)
 
     def local_contrast(self, rainy: Tensor) -> Tensor:
         """L, the RLCN image, (B, 3, H, W) in [0, 1]; zeros where the network must not see it."""

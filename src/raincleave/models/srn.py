@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from raincleave.models.derainer import Derainer, Stage
-from raincleave.models.layers import CELLS, State, conv, res_block_chain
+from raincleave.models.layers import CELLS, Conv, State, res_block_chain
 
 _CHANNELS = 32
 
@@ -47,10 +47,10 @@ class SRN(Derainer):
         super().__init__(**training)
         self.save_hyperparameters()
         self.stages, self.mapping, self.sees_rainy = stages, mapping, sees_rainy
-        self.f_in = conv(6 if sees_rainy else 3, _CHANNELS)
+        self.f_in = Conv(6 if sees_rainy else 3, _CHANNELS)
         self.f_recurrent = CELLS[cell](_CHANNELS, _CHANNELS)
         self.f_res = res_block_chain(res_blocks, _CHANNELS)
-        self.f_out = conv(_CHANNELS, 3)
+        self.f_out = Conv(_CHANNELS, 3)
         if mapping == "direct":
             # Negative SSIM is as low at −x as at x; the output starts on the side of images.
             nn.init.constant_(self.f_out.bias, 0.5)
