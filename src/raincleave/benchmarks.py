@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raincleave.data.layouts import scan
-from raincleave.data.pairs import Pair, image_files
-from raincleave.data.pictures import Picture
+from raincleave.data.pairs import Pair
+from raincleave.data.pictures import Picture, image_files_of
 from raincleave.errors import DataError
 
 
@@ -64,7 +64,7 @@ def find_folders(finished: str | Path, clean: str | Path) -> Benchmark:
     Raises:
         DataError: a folder is missing or empty.
     """
-    tests, truths = _images(Path(finished)), _images(Path(clean))
+    tests, truths = image_files_of(Path(finished)), image_files_of(Path(clean))
     pairs, problems = [], []
     for test in tests:
         partners = [truth for truth in truths if truth.stem == test.stem]
@@ -78,15 +78,6 @@ def find_folders(finished: str | Path, clean: str | Path) -> Benchmark:
             continue
         pairs.append(Pair(test.stem, Picture(test), Picture(partners[0]), partners[0].stem))
     return Benchmark(f"{finished} against {clean}", Path(finished), pairs, problems)
-
-
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; give one that holds images.")
-    images = image_files(folder)
-    if not images:
-        raise DataError(f"{folder} holds no images; give a folder of PNG or JPEG files.")
-    return images
 
 
 def _number(path: Path) -> int | None:

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raincleave.data.pictures import Picture, image_files, read_image, write_whole
+from raincleave.data.pictures import Picture, image_files_of, read_image, write_whole
 from raincleave.errors import ConfigError, DataError
 
 _SETTINGS = "synthesis.json"
@@ -91,11 +91,7 @@ def synthesize(
 
 
 def _photos(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; give one that holds clean photos.")
-    photos = image_files(folder)
-    if not photos:
-        raise DataError(f"{folder} holds no images; give a folder of PNG or JPEG photos.")
+    photos = image_files_of(folder, "clean photos")
     stems: dict[str, Path] = {}
     for photo in photos:
         if photo.stem in stems:

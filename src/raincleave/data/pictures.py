@@ -35,6 +35,24 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
+def image_files_of(folder: Path, what: str = "images") -> list[Path]:
+    """`image_files` of a folder that must have some.
+
+    Args:
+        folder: as a user gave it.
+        what: what the folder should hold, for the error.
+
+    Raises:
+        DataError: there is no such folder, or it holds no images.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; give one that holds {what}.")
+    images = image_files(folder)
+    if not images:
+        raise DataError(f"{folder} holds no images; give a folder of PNG or JPEG files.")
+    return images
+
+
 def _half_box(width: int, height: int, half: Half) -> tuple[int, int, int, int]:
     middle = width // 2
     left, right = {"whole": (0, width), "left": (0, middle), "right": (width - middle, width)}[half]
