@@ -17,16 +17,11 @@ from PIL import Image
 
 from raincleave import load
 from raincleave.data.layouts import find_pairs
+from raincleave.data.pictures import read_image
 from raincleave.data.synthesis import PRESETS, RainRenderer
 from raincleave.metrics import psnr
 
 BINS = (0, 1, 10, 30, 60, 90, 120, 256)
-
-
-def read(path: Path) -> torch.Tensor:
-    """(3, H, W), uint8."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def layer(rainy: torch.Tensor, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,7 +125,7 @@ def main() -> None:
     parser.add_argument("--judged-size", type=int, default=240, help="side of what is judged")
     args = parser.parse_args()
     found = find_pairs(args.pairs).pairs
-    genuine = [(read(pair.rainy.path), read(pair.clean.path)) for pair in found]
+    genuine = [(read_image(pair.rainy), read_image(pair.clean)) for pair in found]
     renderer = RainRenderer(args.preset, generator=torch.Generator().manual_seed(0))
     rendered = [(render(c, renderer), c) for _ in range(args.renders) for _, c in genuine]
     left = average([measure(*pair) for pair in genuine])

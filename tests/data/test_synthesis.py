@@ -198,3 +198,23 @@ def test_a_pair_of_two_sizes_is_named(pair, tmp_path):
     Image.new("RGB", (5, 5)).save(tmp_path / "small.png")
     with pytest.raises(DataError, match=r"rain-1\.png and .*small\.png differ in size"):
         RainTextures([(pair[0], tmp_path / "small.png")])
+
+
+def test_textures_out_of_side_by_side_pictures(tmp_path):
+    from raincleave.data.datamodules import SyntheticRain
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "a.png")
+    scene = np.linspace(20, 180, 48 * 40 * 3).reshape(40, 48, 3).transpose(1, 0, 2)
+    both = np.concatenate([scene, scene], 1).astype(np.uint8)  # rainy on the left, clean right
+    both[:, 10:13] += 50
+    (tmp_path / "pairs").mkdir()
+    for number in (1, 2):
+        file = tmp_path / "pairs" / f"{number}.jpg"
+        Image.fromarray(both).save(file, quality=100, subsampling=0)
+    data = SyntheticRain(
+        str(tmp_path / "photos"), "heavy", textures=str(tmp_path / "pairs"), texture_rate=1.0
+    )
+    layers = data.renderers[0].textures.layers
+    assert layers.shape[-2:] == (48, 40)
+    assert layers.max().item() == pytest.approx(50 / 255, abs=0.02)

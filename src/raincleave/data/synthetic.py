@@ -8,10 +8,10 @@ from torch import Tensor
 
 from raincleave.data.base import RainDataModule, split_scenes
 from raincleave.data.layouts import find_pairs
-from raincleave.data.pairs import CleanImages, image_files
+from raincleave.data.pairs import CleanImages
+from raincleave.data.pictures import image_files_of
 from raincleave.data.synthesis import RainRenderer
 from raincleave.data.textures import RainTextures
-from raincleave.errors import DataError
 
 
 class SyntheticRain(RainDataModule):
@@ -50,7 +50,7 @@ class SyntheticRain(RainDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the photos and hold out whole scenes."""
-        photos = [photo for root in self.roots for photo in _photos(root)]
+        photos = [photo for root in self.roots for photo in image_files_of(root, "clean photos")]
         photos = self._without_excluded(photos, lambda photo: photo.stem)
         if stage in ("fit", "validate"):
             held_out = split_scenes([p.stem for p in photos], self.val_fraction, self.seed)
@@ -76,13 +76,4 @@ class SyntheticRain(RainDataModule):
 
 
 def _textures(root: str) -> RainTextures:
-    return RainTextures([(pair.rainy.path, pair.clean.path) for pair in find_pairs(root).pairs])
-
-
-def _photos(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}; give one that holds clean photos.")
-    photos = image_files(root)
-    if not photos:
-        raise DataError(f"{root} holds no images; give a folder of PNG or JPEG photos.")
-    return photos
+    return RainTextures([(pair.rainy, pair.clean) for pair in find_pairs(root).pairs])

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from raincleave.data.pictures import Picture, read_image
 from raincleave.errors import DataError
 
 _CELL = 8  # grid on which usable places are kept, in pixels
@@ -21,7 +20,7 @@ class RainTextures:
     suggest, and patches are taken only where they are rare.
 
     Args:
-        pairs: (rainy, clean) files.
+        pairs: (rainy, clean), each a file or a `Picture`, which may be half of one.
         scale: range of magnification, uniform.
         turn: largest turn in degrees, uniform to either side.
         warped: share of the patches that are scaled and turned; the others keep their pixels.
@@ -34,7 +33,7 @@ class RainTextures:
 
     def __init__(
         self,
-        pairs: Sequence[tuple[str | Path, str | Path]],
+        pairs: Sequence[tuple[Picture | str | Path, Picture | str | Path]],
         *,
         scale: tuple[float, float] = (0.7, 1.4),
         turn: float = 5.0,
@@ -47,7 +46,7 @@ class RainTextures:
         self.scale, self.turn, self.warped = scale, turn, warped
         self.second, self.max_masked = second, max_masked
         layers, masks = zip(
-            *(_layer(Path(rainy), Path(clean)) for rainy, clean in pairs), strict=True
+            *(_layer(_picture(rainy), _picture(clean)) for rainy, clean in pairs), strict=True
         )
         self.layers, self.masks = _stack(layers, 0.0), _stack(masks, 1.0)
         self._places: dict[int, tuple[Tensor, Tensor]] = {}
@@ -122,25 +121,18 @@ class RainTextures:
         return self._places[size]
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float32)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as an image ({error}).") from error
+def _picture(image: Picture | str | Path) -> Picture:
+    return image if isinstance(image, Picture) else Picture(Path(image))
 
 
-def _layer(rainy: Path, clean: Path) -> tuple[Tensor, Tensor]:
+def _layer(rainy: Picture, clean: Picture) -> tuple[Tensor, Tensor]:
     """R (H, W) in image units and its mask (H, W), 1 where R is not known."""
-    o, b = _read(rainy), _read(clean)
+    o, b = read_image(rainy).float(), read_image(clean).float()
     if o.shape != b.shape:
-        raise DataError(f"{rainy} and {clean} differ in size.")
-    saturated = o >= 255
-    known = np.where(saturated, np.inf, o - b).min(2).clip(min=0)
-    mask = np.isinf(known)
-    layer = torch.from_numpy(np.where(mask, 0, known) / 255).float()
-    at_least = torch.from_numpy((255 - b).max(2) / 255).float()
-    unknown = torch.from_numpy(mask).float()
+        raise DataError(f"{rainy.path} and {clean.path} differ in size.")
+    known = torch.where(o >= 255, torch.inf, o - b).amin(0).clamp(min=0)
+    mask = known.isinf()
+    layer, at_least, unknown = known.where(~mask, 0) / 255, (255 - b).amax(0) / 255, mask.float()
     # Streaks are long and upright: the mean of what is known nearby, mostly above and below.
     window = (41, 5)
     total = _mean(layer, window)
