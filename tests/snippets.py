@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from raincleave.cli import run
 
 _FENCE = re.compile(
-    r"^(?P<indent>[ ]*)(?P<ticks>`{3,})(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)(?P=ticks)[ ]*$",
+    r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\w*)[^\n]*\n"
+    r"(?P<text>.*?)^(?P=indent)(?P=ticks) *$",
     re.MULTILINE | re.DOTALL,
 )
 # What a shell would do something about: such commands are given to one.
