@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 _TEXT = """\
 # {title}
 
-Removes rain from single images. A `{architecture}` of \
-[raincleave](https://pypi.org/project/raincleave/), {parameters:,} parameters.
+Removes rain from single images. A `{architecture}` of raincleave (`pip install raincleave`), \
+{parameters:,} parameters.
 
 ```python
 from raincleave import load
@@ -92,3 +92,40 @@ def _facts(arguments: dict[str, Any], entry: dict[str, Any]) -> str:
         after = f"{f['psnr']:.2f} dB / {f['ssim']:.3f}"
         lines.append(f"| {f['dataset']} | {f['protocol']} | {f['images']} | {before} | {after} |")
     return "\n".join(lines)
+
+
+def checkpoint_table(entries: dict[str, dict[str, Any]]) -> str:
+    """The named checkpoints as a Markdown table: PSNR / SSIM by the csdwren protocol.
+
+    Args:
+        entries: by name, as `raincleave.hub.checkpoints` gives them.
+
+    Returns:
+        The table's lines; the first row is the rainy input itself.
+    """
+    figures = {
+        (name, figure["dataset"]): figure
+        for name, entry in entries.items()
+        for figure in entry.get("figures", [])
+        if figure["protocol"] == "csdwren"
+    }
+    datasets = sorted({dataset for _, dataset in figures})
+
+    def scores(name: str, prefix: str = "") -> list[str]:
+        found = [figures.get((name, dataset)) for dataset in datasets]
+        keys = f"{prefix}psnr", f"{prefix}ssim"
+        return [f"{f[keys[0]]:.2f} / {f[keys[1]]:.3f}" if f else "" for f in found]
+
+    # Every entry that was scored on a dataset knows its input's figures.
+    inputs = [scores(name, "input_") for name in entries]
+    rainy = [max(column) for column in zip(*inputs, strict=True)]
+    rows = [
+        ["name", "parameters", "size", *datasets],
+        ["---", "---:", "---:", *("---" for _ in datasets)],
+        ["*rainy input*", "", "", *rainy],
+        *(
+            [f"`{name}`", f"{e['parameters']:,}", f"{e['size'] / 1000:,.0f} kB", *scores(name)]
+            for name, e in sorted(entries.items())
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

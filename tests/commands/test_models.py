@@ -55,3 +55,17 @@ def test_no_checkpoints(monkeypatch, capsys):
     monkeypatch.setattr(raincleave.hub, "checkpoints", dict)
     assert run(["models"]) == 0
     assert capsys.readouterr().out == "no named checkpoints are installed\n"
+
+
+def test_the_markdown_table_has_a_row_for_the_input_and_for_each_checkpoint(table, capsys):
+    light = {**ENTRY["figures"][0], "dataset": "Rain100L", "input_psnr": 26.9, "psnr": 31.97}
+    other = {**ENTRY["figures"][0], "protocol": "rgb", "dataset": "Rain12"}
+    table["drn-7x7"] = {**ENTRY, "figures": [*ENTRY["figures"], light, other]}
+    assert run(["models", "--markdown"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| name | parameters | size | Rain100H | Rain100L |",
+        "| --- | ---: | ---: | --- | --- |",
+        "| *rainy input* |  |  | 13.55 / 0.379 | 26.90 / 0.379 |",
+        "| `brn-6` | 10,595 | 47 kB |  |  |",
+        "| `drn-7x7` | 10,595 | 47 kB | 26.99 / 0.861 | 31.97 / 0.861 |",
+    ]

@@ -9,17 +9,25 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Any) -> None:
-    """Adds the one flag by hand: a signature knows none."""
+    """Adds the flags by hand: a signature knows none."""
     parser.add_argument("--json", action="store_true", help="everything known, as JSON")
+    parser.add_argument("--markdown", action="store_true", help="the table of the README")
 
 
-def models(json: bool = False) -> None:
+def models(json: bool = False, markdown: bool = False) -> None:
     """List the named checkpoints.
 
     Args:
         json: print everything known, as JSON.
+        markdown: print names and figures as a Markdown table.
     """
     from raincleave.hub import checkpoints
+
+    if markdown:
+        from raincleave.cards import checkpoint_table
+
+        print(checkpoint_table(checkpoints()))
+        return
 
     entries = sorted(checkpoints().items())
     rows = {name: {**entry, "where": _where(entry)} for name, entry in entries}
