@@ -66,7 +66,9 @@ def _network(ref: str) -> list[str]:
     from raincleave.hub import load
 
     architecture, arguments = load(ref).configuration().values()
-    given = [f"--model.{key}={json.dumps(value)}" for key, value in arguments.items()]
+    # Quoted, a string would be none of the choices it is one of.
+    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in arguments.items()}
+    given = [f"--model.{key}={value}" for key, value in plain.items()]
     return [f"--model={architecture}", *given]
 
 
