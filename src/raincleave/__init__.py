@@ -1,7 +1,9 @@
 """raincleave removes rain from single images.
 
->>> from raincleave import load                    # doctest: +SKIP
->>> load("drn-7x7").derain("rainy.jpg")            # doctest: +SKIP
+Examples:
+    >>> from raincleave import load
+    >>> load("drn-7x7").derain("examples/rainy.png", stages=1).size
+    (480, 320)
 
 Names are imported on first use (PEP 562): ``import raincleave`` does not import torch.
 """

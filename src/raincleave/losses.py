@@ -39,6 +39,10 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         (B,), mean over channels and pixels, at most 1.
+
+    Examples:
+        >>> ssim(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
+        tensor([0.9712])
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = x.float().contiguous(), y.float().contiguous()
@@ -53,12 +57,22 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def negative_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """``−SSIM(x, y)`` (DRN, eq. 3; BRN, section III-C; RRANet, eq. 1); (B,), at least −1."""
+    """``−SSIM(x, y)`` (DRN, eq. 3; BRN, section III-C; RRANet, eq. 1); (B,), at least −1.
+
+    Examples:
+        >>> negative_ssim(torch.ones(2, 3, 16, 16), torch.ones(2, 3, 16, 16))
+        tensor([-1., -1.])
+    """
     return -ssim(x, y)
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error (BRN, Table I); (B,), in squared image units."""
+    """Mean squared error (BRN, Table I); (B,), in squared image units.
+
+    Examples:
+        >>> mse(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.5))
+        tensor([0.2500])
+    """
     return (x.float() - y.float()).square().mean((1, 2, 3))
 
 
@@ -66,6 +80,10 @@ def mse_log_ssim(x: Tensor, y: Tensor) -> Tensor:
     """``MSE + log(1 / (SSIM + 1e-4))`` (ResGuideNet, section 3.3); (B,).
 
     A negative SSIM, as an untrained network can have, is taken as 0 so that the log exists.
+
+    Examples:
+        >>> mse_log_ssim(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
+        tensor([0.0391])
     """
     return mse(x, y) - torch.log(ssim(x, y).clamp(min=0) + 1e-4)
 
@@ -74,6 +92,10 @@ def ssim_l1(x: Tensor, y: Tensor) -> Tensor:
     """``−SSIM + |x − y|``, not from the papers; (B,).
 
     SSIM alone barely sees a wrong brightness of a smooth region, which PSNR punishes most.
+
+    Examples:
+        >>> ssim_l1(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
+        tensor([-0.8712])
     """
     return -ssim(x, y) + (x.float() - y.float()).abs().mean((1, 2, 3))
 
@@ -84,6 +106,7 @@ LOSSES: dict[str, Loss] = {
     "mse_log_ssim": mse_log_ssim,
     "ssim_l1": ssim_l1,
 }
+"""By the names that `Derainer` takes for its ``loss``."""
 
 
 def stage_losses(loss: Loss, estimates: Sequence[Tensor], truth: Tensor) -> Tensor:
@@ -96,6 +119,11 @@ def stage_losses(loss: Loss, estimates: Sequence[Tensor], truth: Tensor) -> Tens
 
     Returns:
         (T,), mean over the batch.
+
+    Examples:
+        >>> truth = torch.full((2, 3, 4, 4), 0.5)
+        >>> stage_losses(mse, [torch.zeros(2, 3, 4, 4), truth], truth)
+        tensor([0.2500, 0.0000])
     """
     stages = torch.cat([estimate.float() for estimate in estimates])
     return (

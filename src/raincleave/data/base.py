@@ -25,6 +25,10 @@ def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
         scenes: scene of each image, repeated at will.
         fraction: share of the scenes to hold out, in [0, 1); at least one unless it is 0.
         seed: another seed, other scenes.
+
+    Examples:
+        >>> split_scenes(["street", "garden", "street", "quay", "field"], 0.25, seed=0)
+        {'street'}
     """
     distinct = set(scenes)
     count = min(len(distinct) - 1, max(1, round(fraction * len(distinct)))) if fraction else 0

@@ -18,6 +18,7 @@ class GaussianNoise(SyntheticRain):
     Args:
         root: folder of clean photos, or several.
         sigma: standard deviation in 8-bit levels; the paper trains for 10, 30 and 70.
+        batch_size: training patches a step, on each device.
         **options: `RainDataModule`'s arguments.
 
     Raises:

@@ -41,6 +41,14 @@ class RainRenderer(nn.Module):
 
     Raises:
         ConfigError: the preset does not exist, or textures are asked for and none are given.
+
+    Examples:
+        >>> renderer = RainRenderer("light", generator=torch.Generator().manual_seed(0))
+        >>> rainy, rain = renderer(torch.full((2, 3, 64, 64), 0.4))
+        >>> rainy.shape, rain.shape
+        (torch.Size([2, 3, 64, 64]), torch.Size([2, 1, 64, 64]))
+        >>> rainy.min()  # rain makes nothing darker
+        tensor(0.4000)
     """
 
     def __init__(
@@ -63,7 +71,15 @@ class RainRenderer(nn.Module):
         self.p, self.same_on_batch, self.generator = p, same_on_batch, generator
 
     def with_(self, **changes: object) -> "RainRenderer":
-        """The same renderer with some fields of its `Rain` changed."""
+        """The same renderer with some fields of its `Rain` changed.
+
+        Raises:
+            ConfigError: there is no such field.
+
+        Examples:
+            >>> RainRenderer("heavy").with_(slant=(10, 10)).rain.slant
+            (10, 10)
+        """
         unknown = changes.keys() - {field.name for field in fields(Rain)}
         if unknown:
             raise ConfigError(f"rain has no {', '.join(sorted(unknown))}.")

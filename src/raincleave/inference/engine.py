@@ -68,6 +68,10 @@ def settle(backgrounds: Iterable[Tensor]) -> int:
     Args:
         backgrounds: of the stages, one after the other, each (B, 3, H, W); drained no farther than
             needed.
+
+    Examples:
+        >>> settle(torch.full((1, 3, 4, 4), level) for level in (0.9, 0.5, 0.4, 0.4, 0.4))
+        4
     """
     before, done = None, 0
     for background in backgrounds:

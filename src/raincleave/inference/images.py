@@ -61,6 +61,15 @@ def to_tensor(image: Image) -> tuple[Tensor, Restore]:
     Raises:
         ImageError: the image cannot be read, has no pixels, or has a shape, type or range that is
             not in the list above.
+
+    Examples:
+        >>> grey = np.full((8, 12), 51, np.uint8)
+        >>> rainy, restore = to_tensor(grey)
+        >>> rainy.shape, rainy.max()
+        (torch.Size([1, 3, 8, 12]), tensor(0.2000))
+        >>> restored = restore(rainy)
+        >>> restored.shape, restored.dtype, int(restored.max())
+        ((8, 12), dtype('uint8'), 51)
     """
     if isinstance(image, Tensor):
         return _from_tensor(image)

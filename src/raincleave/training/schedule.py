@@ -17,6 +17,13 @@ class WarmupCosine(LambdaLR):
         total_steps: length of the training in optimiser steps; None is the trainer's.
         warmup_steps: steps until the full rate.
         floor: last rate over the full one.
+
+    Examples:
+        >>> import torch
+        >>> optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = WarmupCosine(optimizer, total_steps=100, warmup_steps=10)
+        >>> [round(schedule.factor(step), 3) for step in (0, 9, 55, 100)]
+        [0.1, 1.0, 0.505, 0.01]
     """
 
     def __init__(
