@@ -34,6 +34,8 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+# What is turned into a page stands for that page in links.
+MADE = {"checkpoints.json": "checkpoints.md", "src/raincleave/cli.py": "command-line.md"}
 _CHECKPOINTS = """\
 # Checkpoints
 
@@ -51,7 +53,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, and the files of the repository that any page leads to."""
     texts = {name: (ROOT / name).read_text("utf-8") for name in PAGES}
     written = {PAGES[name]: text for name, text in texts.items()}
-    written |= {"command-line.md": command_line(), "checkpoints.md": checkpoint_page()}
+    written |= dict(zip(MADE.values(), (checkpoint_page(), command_line()), strict=True))
     for uri, content in written.items():
         files.append(File.generated(config, uri, content=content))
     texts |= {f"{GUIDES}/{f.src_uri}": f.content_string for f in files.documentation_pages()}
@@ -70,7 +72,7 @@ def _targets(source: str, text: str) -> Iterator[str]:
 
 def _uri(path: str) -> str:
     """Where mkdocs has a file of the repository."""
-    return PAGES.get(path, path.removeprefix(f"{GUIDES}/"))
+    return (PAGES | MADE).get(path, path.removeprefix(f"{GUIDES}/"))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -153,16 +155,12 @@ def checkpoint_page() -> str:
     parts = [_CHECKPOINTS.format(table=checkpoint_table(checkpoints()))]
     for name, entry in sorted(checkpoints().items()):
         arguments = ", ".join(f"{key}={value!r}" for key, value in entry["arguments"].items())
-        facts = {
-            "network": f"`{entry['architecture']}({arguments})`",
-            "source": entry["source"],
-            "licence of the weights": entry["licence"],
-            "sha256": f"`{entry['sha256']}`",
-            **{f"training: {key}": value for key, value in entry["training"].items()},
-        }
-        parts += [f"## {name}", "", "| | |", "|---|---|"]
-        parts += [f"| {key} | {value} |" for key, value in facts.items()]
-        parts += ["", *_stages(entry["figures"]), ""]
+        parts += [f"## {name}", "", *_stages(entry["figures"]), ""]
+        parts += [f"`{entry['architecture']}({arguments})`, {entry['source']}.", ""]
+        facts = {"licence of the weights": entry["licence"], "sha256": f"`{entry['sha256']}`"}
+        facts |= {key: value for key, value in entry["training"].items() if key != "licence"}
+        facts |= {"licence of the images": entry["training"]["licence"]}
+        parts += [f"- **{key}**: {value}" for key, value in facts.items()]
     return "\n".join(parts)
 
 
