@@ -1,11 +1,13 @@
 """Fused convolutions, rounded kernels and half precision, against plain float32."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from raincleave.errors import ConfigError
-from raincleave.inference import engine, memory
+from raincleave.inference import engine, memory, precision
 from raincleave.inference.precision import (
     computing_in,
     convolve,
@@ -120,6 +122,32 @@ def test_half_precision_ends_with_its_block(model):
         with computing_in(torch.bfloat16):
             assert not torch.equal(model(rainy), before)
         assert torch.equal(model(rainy), before)
+
+
+def test_weights_are_rounded_once_until_they_change(monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        precision, "round_kernels", lambda w, dtype: counted.append(1) or round_kernels(w, dtype)
+    )
+    torch.manual_seed(0)
+    model, rainy = SRN(stages=3, res_blocks=1).eval(), torch.rand(1, 3, 16, 16)
+    with torch.inference_mode(), computing_in(torch.bfloat16):
+        before = model(rainy)
+        model(rainy)
+    assert len(counted) == 3  # the gates, whatever of them a stage leaves out, and a ResBlock's two
+    with torch.no_grad():
+        model.f_recurrent.gates.weight.mul_(1.5)
+    copied = copy.deepcopy(model)
+    for changed in (model, copied):
+        with torch.inference_mode(), computing_in(torch.bfloat16):
+            assert not torch.equal(changed(rainy), before)
+    assert len(counted) == 3 + 1 + 3
+    with torch.inference_mode():  # made here, weights do not tell when they change
+        born, z = ConvLSTM(16, 16), torch.rand(1, 16, 8, 8)
+        with computing_in(torch.bfloat16):
+            before = born(z, None)[0]
+            born.gates.weight.mul_(1.5)
+            assert not torch.equal(born(z, None)[0], before)
 
 
 def test_fast_is_float32_where_half_is_not_native(monkeypatch):

@@ -118,7 +118,7 @@ def test_auto_leaves_small_images_whole_and_cuts_large_ones(monkeypatch):
     batch = image.expand(3, -1, -1, -1)
     monkeypatch.setattr(memory, "CPU_BYTES", 5_000_000)
     assert (model.derain(batch) - whole).abs().max() < 1e-6
-    assert sizes == [64 * 64, 130 * 170, 130 * 170]  # two images at once, then one
+    assert sizes == [130 * 170, 130 * 170]  # two images at once, then one; measured before
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,16 @@ def test_measured_bytes_per_pixel():
         for _ in range(5):
             piece = piece + 1
         return piece
+
+    assert memory.bytes_per_pixel(network) == 2 * 12
+
+
+def test_weights_do_not_count_as_pixels():
+    """A wide network's are larger than the features of the small image that is measured."""
+
+    def network(piece):
+        kernel = torch.randn(512, 512, 3, 3).mul(2)
+        return piece + kernel.mean()
 
     assert memory.bytes_per_pixel(network) == 2 * 12
 

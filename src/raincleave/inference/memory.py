@@ -14,11 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 CPU_BYTES = 768 << 20
 """What a tile may take on the CPU, however much is free: larger ones save hardly any work."""
 _PROBE = 64
+_KERNEL = 7
+"""No kernel is larger, and no feature map of the probe as small, at three poolings."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt(3)
 
 
 class _PeakBytes(TorchDispatchMode):
-    """Adds up the tensors alive at once, on whatever device they are."""
+    """Adds up the images and features alive at once, on whatever device they are.
+
+    Weights, which do not grow with the image, are told by their small height and width.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +33,7 @@ class _PeakBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.ndim == 4 and min(tensor.shape[2:]) > _KERNEL:
                 self._note(tensor.untyped_storage())
         return result
 

@@ -6,14 +6,15 @@ stages stay in float32. And weights are rounded so that the errors of a kernel's
 its inputs are smooth, so that is most of the error, and all of the shift in brightness.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from raincleave.errors import ConfigError
 
@@ -31,33 +32,15 @@ _IMAGE_CHANNELS = 9
 """Convolutions that read so many channels or fewer, or write three, have to do with images."""
 
 
-class Half:
-    """Half precision for one run of a network: the type, and the weights rounded to it."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._rounded: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
-
-    def suits(self, weight: Tensor) -> bool:
-        """Whether a convolution leads from features to features."""
-        return weight.shape[0] > 3 and weight.shape[1] > _IMAGE_CHANNELS
-
-    def rounded(self, weight: Tensor) -> Tensor:
-        """`round_kernels` of a weight, computed once."""
-        key = (weight.data_ptr(), weight.shape)
-        if key not in self._rounded:
-            # With the weight itself: its address is its own as long as it lives.
-            self._rounded[key] = (weight, round_kernels(weight, self.dtype))
-        return self._rounded[key][1]
-
-
-_half: ContextVar[Half | None] = ContextVar("half", default=None)
+_half: ContextVar[torch.dtype | None] = ContextVar("half", default=None)
+_rounded: MutableMapping[Tensor, tuple[tuple[Any, ...], Tensor]] = WeakTensorKeyDictionary()
+"""Of each weight, which values were rounded to which type, and the result."""
 
 
 @contextmanager
 def computing_in(dtype: torch.dtype | None) -> Iterator[None]:
     """Within, `convolve` computes features in this type of half precision; None is float32."""
-    token = _half.set(None if dtype is None else Half(dtype))
+    token = _half.set(dtype)
     try:
         yield
     finally:
@@ -109,6 +92,27 @@ def round_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty_like(rounded).scatter_(2, order, rounded).view(weight.shape)
 
 
+def as_computed(weight: Tensor) -> Tensor:
+    """A weight as `convolve` computes with it: rounded once within `computing_in`, else itself.
+
+    For those who cut a weight into pieces, each of which would have to be rounded anew.
+    """
+    half = None if torch.compiler.is_compiling() else _half.get()
+    if half is None or weight.dtype == half or not _between_features(weight):
+        return weight
+    if weight.is_inference():  # does not tell when its values change
+        return round_kernels(weight, half)
+    values = (half, weight.data_ptr(), weight._version)
+    if weight not in _rounded or _rounded[weight][0] != values:
+        with torch.inference_mode(False):
+            _rounded[weight] = (values, round_kernels(weight.detach(), half))
+    return _rounded[weight][1]
+
+
+def _between_features(weight: Tensor) -> bool:
+    return weight.shape[0] > 3 and weight.shape[1] > _IMAGE_CHANNELS
+
+
 def convolve(
     x: Tensor,
     weight: Tensor,
@@ -134,10 +138,8 @@ def convolve(
     compiling = torch.compiler.is_compiling()
     half = None if compiling else _half.get()
     if half is not None:
-        if half.suits(weight):
-            x, weight = x.to(half.dtype), half.rounded(weight)
-        else:
-            x = x.to(weight.dtype)
+        weight = as_computed(weight)
+        x = x.to(weight.dtype)
     if _fusable(x):
         layout = [weight.shape[2] // 2] * 2, [1, 1], [1, 1], 1
         fused = torch.ops.mkldnn._convolution_pointwise
@@ -148,7 +150,7 @@ def convolve(
         result = F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
         result = _ACTIVATIONS[activation](result, *parameters)
     if half is not None and weight.shape[0] > 3:
-        return result.to(half.dtype)
+        return result.to(half)
     return result
 
 

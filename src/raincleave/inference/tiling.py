@@ -25,7 +25,7 @@ _SMALLEST = 16
 
 
 class Reach(NamedTuple):
-    """How far a network sees, as tiling must know it."""
+    """How far a network sees, and what that takes, as tiling must know it."""
 
     radius: int | None
     """Receptive radius in pixels: what lies farther away has no influence. None: unknown."""
@@ -33,6 +33,8 @@ class Reach(NamedTuple):
     """A halo measured to change no pixel by a quarter of an 8-bit level; None: not measured."""
     multiple: int = 1
     """Tiles start at multiples of this, the grid of the network's pooling."""
+    pixel_bytes: Callable[[Network], int] = bytes_per_pixel
+    """Tells the network's peak memory for each pixel; asked only where it may matter."""
 
     def halo(self, asked: Literal["exact"] | int | None) -> int | None:
         """The halo in pixels, a multiple of ``multiple``; None where the network cannot tell.
@@ -183,7 +185,7 @@ def tiled(
     """
     clean = torch.empty_like(rainy)
     margin = reach.halo(halo)
-    pixels = _affordable_pixels(network, rainy, margin, device) if tile == "auto" else None
+    pixels = _affordable_pixels(network, rainy, reach, margin, device) if tile == "auto" else None
     together = len(rainy) if pixels is None else max(1, pixels // rainy[0, 0].numel())
     boxes = _boxes(rainy, reach.multiple, tile, margin, pixels)
     for images, results in zip(rainy.split(together), clean.split(together), strict=True):
@@ -192,13 +194,13 @@ def tiled(
 
 
 def _affordable_pixels(
-    network: Network, rainy: Tensor, margin: int | None, device: torch.device
+    network: Network, rainy: Tensor, reach: Reach, margin: int | None, device: torch.device
 ) -> int | None:
     """How many pixels go through the network at once; None for all there are."""
     usable, wanted = usable_bytes(device), rainy[:, 0].numel()
     if margin is None or wanted * _DEAREST <= usable:
         return None
-    pixels = usable // bytes_per_pixel(network)
+    pixels = usable // reach.pixel_bytes(network)
     return None if pixels >= wanted else pixels
 
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, to_tensor
-from raincleave.inference.memory import keeping_memory
+from raincleave.inference.memory import bytes_per_pixel, keeping_memory
 from raincleave.inference.precision import Precision, computing_in, dtype_of
 from raincleave.inference.tiling import Network, Reach
 from raincleave.losses import LOSSES, stage_losses
@@ -179,7 +179,12 @@ class Derainer(Pretrained):
                     stages = settle(s.background for s in self.unroll(placed(middle(rainy))))
                 self.stages_run = stages
                 forward = self._forward(stages, backend, compile)
-                reach = Reach(self.receptive_radius(stages), self.short_halo, self.size_multiple)
+                reach = Reach(
+                    self.receptive_radius(stages),
+                    self.short_halo,
+                    self.size_multiple,
+                    partial(self._pixel_bytes, (stages, half, backend, compile)),
+                )
                 clean = apply(
                     lambda piece: forward(placed(piece)),
                     rainy,
@@ -218,6 +223,13 @@ class Derainer(Pretrained):
             # Set anew: tracing puts a model's attributes back to copies.
             made = self.__dict__["_made_forwards"] = {**made, key: (weights, network)}
         return made[key][1]
+
+    def _pixel_bytes(self, way: tuple[Any, ...], network: Network) -> int:
+        """`bytes_per_pixel` of the network run in a way, measured once."""
+        known: dict[Any, int] = self.__dict__.setdefault("_bytes_of_ways", {})
+        if way not in known:
+            known[way] = bytes_per_pixel(network)
+        return known[way]
 
     def run_stage(self, stage: Callable[..., R], *arguments: Any) -> R:
         """Call one stage's computation, recomputing it in the backward pass where that is asked."""

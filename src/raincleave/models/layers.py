@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raincleave.inference.precision import Activation, convolve, convolve_parts, plus
+from raincleave.inference.precision import Activation, as_computed, convolve, convolve_parts, plus
 
 State = tuple[Tensor, ...]
 """What a recurrent cell carries from stage to stage: (h, c) for an LSTM, (h,) for a GRU."""
@@ -77,7 +77,7 @@ class ConvLSTM(nn.Module):
         with c the forget gate is.
         """
         h, c = state or (None, None)
-        weight: Tensor = self.gates.weight
+        weight = as_computed(self.gates.weight)
         bias: Tensor = self.gates.bias
         given = (z, h, *seen)
         present = [s for s in given if s is not None]
@@ -124,7 +124,8 @@ class ConvGRU(nn.Module):
         (h,) = state or (torch.zeros_like(z),)
         others = [torch.zeros_like(z) if other is None else other for other in seen]
         s = torch.cat((z, h, *others), 1)
-        u, b = convolve_parts(s, self.gates.weight, self.gates.bias, ("sigmoid", "sigmoid"))
+        weight = as_computed(self.gates.weight)
+        u, b = convolve_parts(s, weight, self.gates.bias, ("sigmoid", "sigmoid"))
         g = self.candidate(torch.cat((b * h, z, *others), 1), "tanh")
         return ((1 - u) * h + u * g,)
 
