@@ -14,6 +14,7 @@ from raincleave.errors import RaincleaveError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "derain": ("raincleave.commands.derain:derain_files", "remove rain from pictures"),
+    "app": ("raincleave.commands.app:app", "remove rain on a page in the browser"),
     "models": ("raincleave.commands.models:models", "list the named checkpoints"),
     "evaluate": ("raincleave.commands.evaluate:evaluate", "score checkpoints on a dataset"),
     "convert": ("raincleave.commands.convert:convert", "turn authors' weights into a file of ours"),

@@ -104,7 +104,7 @@ def derain_files(
         ensemble=(ensemble, 1),
         backend=(backend, "torch"),
     )
-    failed = _run(todo, _load(model, device), options, console) if todo else 0
+    failed = _run(todo, load_on(model, device), options, console) if todo else 0
     written = len(todo) - failed
     if len(todo) == written == 1:
         print(f"wrote {todo[0].target}")
@@ -113,7 +113,13 @@ def derain_files(
     return 1 if failed or missing else 0
 
 
-def _load(model: str, device: str) -> "Derainer":
+def load_on(model: str, device: str) -> "Derainer":
+    """Load a model and put it on a device, ``"auto"`` being the GPU if there is one.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+        ConfigError: the device cannot be used.
+    """
     import torch
 
     from raincleave.hub import load
