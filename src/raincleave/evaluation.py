@@ -33,7 +33,12 @@ LADDER: dict[str, Protocol] = {
 
 
 class Score(NamedTuple):
-    """PSNR in dB and SSIM."""
+    """What one image, or a dataset, scored.
+
+    Attributes:
+        psnr: in dB.
+        ssim: at most 1.
+    """
 
     psnr: float
     ssim: float
@@ -58,7 +63,16 @@ class Derained(NamedTuple):
 
 
 class ImageScores(NamedTuple):
-    """The scores of one image: of the rainy input, and of each stage by its number."""
+    """The scores of one image.
+
+    Attributes:
+        name: of the pair.
+        width: in pixels.
+        height: in pixels.
+        input: score of the rainy image itself.
+        stages: score of each stage, by its number from 1 up.
+        seconds: that the network took; None without one.
+    """
 
     name: str
     width: int
@@ -70,7 +84,11 @@ class ImageScores(NamedTuple):
 
 @dataclass
 class Scores:
-    """The scores of a dataset under one protocol; figures are means of per-image values."""
+    """The scores of a dataset under one protocol; figures are means of per-image values.
+
+    Attributes:
+        images: the scores of each image.
+    """
 
     images: list[ImageScores] = field(default_factory=list)
 

@@ -26,11 +26,13 @@ class Release(NamedTuple):
     """What an authors' file was recognised as."""
 
     architecture: str
+    """Class in `raincleave.models`."""
     arguments: dict[str, Any]
     """Constructor's arguments that the weights tell."""
     untold: dict[str, Any]
     """Those they do not tell, with the published value, None where there is none."""
     weights: "Weights"
+    """By our names, float32."""
     dropped: list[str]
     """The authors' names of weights that no stage uses."""
 

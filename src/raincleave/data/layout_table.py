@@ -22,6 +22,12 @@ class Layout(NamedTuple):
         rainy: pattern of rainy files, with the same ``number`` or ``stem`` group as ``clean``.
         versions: number of pairs of each published edition.
         ratio: rainy images to each clean one, where it is fixed.
+
+    Examples:
+        >>> import re
+        >>> rows = {layout.name: layout for layout in LAYOUTS}
+        >>> re.fullmatch(rows["Rain1400"].rainy, "rainy_image/12_7")["number"]
+        '12'
     """
 
     name: str

@@ -77,7 +77,21 @@ def _check_sizes(pair: Pair, rainy: tuple[int, ...], clean: tuple[int, ...]) -> 
 
 
 class Window(NamedTuple):
-    """Where a patch is cut and how it is turned; the same for both images of a pair."""
+    """Where a patch is cut and how it is turned; the same for both images of a pair.
+
+    Attributes:
+        top: first row, in pixels.
+        left: first column.
+        size: side of the square.
+        flip: mirrored, left to right.
+        turns: by quarters, counterclockwise, after mirroring.
+
+    Examples:
+        >>> image = torch.arange(16).view(1, 4, 4)
+        >>> Window(top=1, left=0, size=2, flip=True).cut(image)
+        tensor([[[5, 4],
+                 [9, 8]]])
+    """
 
     top: int
     left: int

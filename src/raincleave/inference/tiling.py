@@ -45,6 +45,11 @@ class Reach(NamedTuple):
 
         Raises:
             ConfigError: ``asked`` is none of these, or exact although the radius is unknown.
+
+        Examples:
+            >>> reach = Reach(radius=210, short=64)
+            >>> reach.halo(None), reach.halo("exact"), reach.halo(100)
+            (64, 210, 100)
         """
         if asked is None:
             known = [reach for reach in (self.radius, self.short) if reach is not None]
@@ -63,7 +68,18 @@ class Reach(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A rectangle of pixels, ends excluded."""
+    """A rectangle of pixels.
+
+    Attributes:
+        top: first row.
+        bottom: first row below it.
+        left: first column.
+        right: first column right of it.
+
+    Examples:
+        >>> Box(0, 4, 0, 6).grown(2, height=5, width=20)
+        Box(top=0, bottom=5, left=0, right=8)
+    """
 
     top: int
     bottom: int

@@ -84,6 +84,15 @@ class Derainer(Pretrained):
 
         Args:
             rainy: (B, 3, H, W), RGB in [0, 1], any height and width.
+
+        Yields:
+            (B, 3, H, W) each, the estimates after 1, 2 … T stages.
+
+        Examples:
+            >>> from raincleave import BRN
+            >>> rainy = torch.rand(1, 3, 17, 33)
+            >>> [(s.background.shape, s.rain is not None) for s in BRN(stages=2).unroll(rainy)]
+            [(torch.Size([1, 3, 17, 33]), True), (torch.Size([1, 3, 17, 33]), True)]
         """
         raise NotImplementedError
 
@@ -244,6 +253,11 @@ class Derainer(Pretrained):
 
         Args:
             count: number of stages T.
+
+        Examples:
+            >>> from raincleave import SRN
+            >>> SRN(supervision="recursive").stage_weights(3)
+            [0.5, 0.5, 1.5]
         """
         if self.supervision == "single":
             return [0.0] * (count - 1) + [1.0]

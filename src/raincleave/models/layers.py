@@ -150,6 +150,12 @@ def rlcn(image: Tensor, window: int = 9, eps: float = 1e-5) -> Tensor:
 
     Raises:
         ValueError: ``window`` is even or below 3.
+
+    Examples:
+        >>> image = torch.full((1, 1, 3, 5), 0.4)
+        >>> image[..., 2] = 0.9  # a streak
+        >>> rlcn(image, window=3)[0, 0, 0]
+        tensor([0., 0., 1., 0., 0.])
     """
     if window < 3 or window % 2 == 0:
         raise ValueError(f"the window of rlcn must be an odd number from 3 up, not {window}")
@@ -182,6 +188,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
     By reflection where the image is long enough for it, else by repeating its last row or column.
     An image that fits already is returned as it is, without a copy.
+
+    Examples:
+        >>> pad_to_multiple(torch.zeros(1, 3, 13, 17), 8).shape
+        torch.Size([1, 3, 16, 24])
     """
     height, width = image.shape[-2:]
     down, right = -height % multiple, -width % multiple
