@@ -107,10 +107,21 @@ def on_env(env: object, config: MkDocsConfig, files: Files) -> None:
 
 def _linked(match: re.Match[str], page: Page, places: dict[str, str]) -> str:
     name = match[2]
-    found = [place for full, place in places.items() if name and f".{full}".endswith(f".{name}")]
+    found = [
+        place
+        for full, place in places.items()
+        if name and f".{full}".endswith(f".{name}") and not _is_word(name, full)
+    ]
+    near = [place for place in found if place.startswith(f"{page.url}#")]
+    found = found if len(found) == 1 else near
     if len(found) != 1:
         return match[0]
     return f'<a href="{get_relative_url(found[0], page.url)}">{match[0]}</a>'
+
+
+def _is_word(name: str, full: str) -> bool:
+    """Whether a name is likelier to mean something else: a plain word that a class has too."""
+    return name.isalpha() and name.islower() and full.split(".")[-2][:1].isupper()
 
 
 def command_line() -> str:
