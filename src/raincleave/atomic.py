@@ -1,9 +1,12 @@
 """Files that are there whole or not at all, whatever moment the process is killed at."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_PART = re.compile(r"\.(.+)\.(\d+)\.part(\.[^.]*)?", re.DOTALL)
 
 
 @contextmanager
@@ -23,3 +26,29 @@ def whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove what processes that were killed left of the files they were writing with `whole`."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for part in folder.iterdir() if folder.is_dir() else ():
+            found = _PART.fullmatch(part.name)
+            if found and found[1] + (found[3] or "") in wanted and not _runs(int(found[2])):
+                with suppress(OSError):
+                    part.unlink()
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; never on Windows, which keeps files in use by itself."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True

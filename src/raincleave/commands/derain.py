@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from raincleave.atomic import sweep
 from raincleave.errors import ConfigError, ImageError
 from raincleave.inference.jobs import VIDEOS, Job, plan
 
@@ -104,6 +105,7 @@ def derain_files(
         ensemble=(ensemble, 1),
         backend=(backend, "torch"),
     )
+    sweep(job.target for job in todo)
     failed = _run(todo, load_on(model, device), options, console) if todo else 0
     written = len(todo) - failed
     if len(todo) == written == 1:

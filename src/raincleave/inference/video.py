@@ -1,6 +1,5 @@
 """Videos, frame by frame: streamed in constant memory, with their timing and their sound."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raincleave.atomic import whole
 from raincleave.errors import ConfigError, ImageError
 
 _QUALITY = {"crf": "16", "preset": "medium"}
@@ -45,19 +45,14 @@ def derain_video(
         raise ConfigError(
             "videos need PyAV, which is not installed; pip install 'raincleave[video]' brings it."
         ) from error
-    partial_file = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     try:
-        with av.open(str(source)) as given, av.open(str(partial_file), "w") as made:
-            frames = _transcode(given, made, target.suffix, derain, progress)
-        partial_file.replace(target)
+        with whole(target) as part, av.open(str(source)) as given, av.open(str(part), "w") as made:
+            return _transcode(given, made, target.suffix, derain, progress)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         if isinstance(error, ImageError):
             raise
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{source} cannot be derained into {target}: {reason}.") from error
-    finally:
-        partial_file.unlink(missing_ok=True)
-    return frames
 
 
 def _transcode(

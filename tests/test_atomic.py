@@ -1,0 +1,51 @@
+"""Files whole or not at all, and what is left of those that a killed process wrote."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raincleave.atomic import sweep, whole
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from raincleave.atomic import whole
+with whole(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    with whole(path) as part:
+        part.write_text("one")
+        assert not path.exists()
+    with pytest.raises(ValueError, match="no"), whole(path) as part:
+        part.write_text("two")
+        raise ValueError("no")
+    assert path.read_text() == "one"
+    assert names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("name", ["a.png", "no suffix", "two.dots [1].tif"])
+def test_what_a_killed_process_left_is_swept(tmp_path, name):
+    path = tmp_path / name
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -9
+    (left,) = names(tmp_path)
+    sweep([tmp_path / "other.png", tmp_path / "nowhere" / "a.png"])
+    assert names(tmp_path) == {left}
+    with whole(path) as part:
+        part.write_text("at work")
+        sweep([path])
+        assert names(tmp_path) == {part.name}
+    assert path.read_text() == "at work"
