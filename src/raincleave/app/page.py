@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from raincleave.app.models import Models
+from raincleave.app.choice import Models
 from raincleave.app.server import Options
 from raincleave.app.watching import Progress, StoppedError
 from raincleave.app.work import Job, Result, check_size, derain_file, explain

@@ -34,7 +34,8 @@ class Options:
             raise ConfigError(f"--port is from 1 to 65535, not {self.port}.")
         for name in ("max_megapixels", "max_megabytes", "queue"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"--{name} is more than 0, not {getattr(self, name):g}.")
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} is more than 0, not {getattr(self, name):g}.")
 
     @property
     def where(self) -> str:
@@ -62,7 +63,7 @@ def serving(
     with TemporaryDirectory(prefix="raincleave-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with _gradio_told(folder):
-            from raincleave.app.models import Models
+            from raincleave.app.choice import Models
             from raincleave.app.page import Page
             from raincleave.hub import list_models
 

@@ -26,7 +26,22 @@ def add_arguments(parser: Any) -> None:
         action="store_true",
         help="also through a public address of gradio.live, for whoever knows it",
     )
-    parser.add_function_arguments(app, skip={"weights", "share"})
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=50,
+        metavar="N",
+        help="the largest picture that is taken, in millions of pixels (default: 50)",
+    )
+    parser.add_argument(
+        "--max-megabytes",
+        type=float,
+        default=100,
+        metavar="N",
+        help="the largest file that is taken, in millions of bytes (default: 100)",
+    )
+    by_hand = {"weights", "share", "max_megapixels", "max_megabytes"}
+    parser.add_function_arguments(app, skip=by_hand)
 
 
 def app(

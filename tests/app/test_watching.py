@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from raincleave import load
+from raincleave.app.watching import Progress, StoppedError, Watch, watching
+
+
+@pytest.fixture
+def model(weights):
+    return load(weights / "three.safetensors")
+
+
+def watch_of(size, told, halo=0):
+    return Watch(size, halo, lambda stage: stage.background.clone(), told.append)
+
+
+def test_hears_the_stages_and_changes_nothing(model):
+    rainy = torch.rand(1, 3, 20, 24)
+    told: list[Progress] = []
+    watch = watch_of((20, 24), told)
+    with watching(model, watch):
+        watched = model.derain(rainy)
+    assert torch.equal(watched, model.derain(rainy))
+    with torch.inference_mode():
+        placed = rainy.contiguous(memory_format=torch.channels_last)
+        expected = [stage.background for stage in model.unroll(placed)]
+    assert all(torch.equal(a, b) for a, b in zip(watch.whole, expected, strict=True))
+    assert told == [Progress(1, 1, 1), Progress(2, 1, 1), Progress(3, 1, 1)]
+    assert "unroll" not in vars(model)
+
+
+def test_looks_of_auto_are_not_kept(model):
+    told: list[Progress] = []
+    watch = watch_of((20, 24), told)
+    with watching(model, watch):
+        model.derain(torch.rand(1, 3, 20, 24), stages="auto")
+    assert len(watch.whole) == model.stages_run
+
+
+def test_counts_pieces(model):
+    told: list[Progress] = []
+    watch = watch_of((200, 600), told, halo=12)
+    with watching(model, watch):
+        model.derain(torch.rand(1, 3, 200, 600), tile=200, halo=12)
+    assert watch.whole == []
+    assert [(seen.piece, seen.pieces) for seen in told[::3]] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_who_is_told_may_end_the_work(model):
+    def stop(progress):
+        if progress.stage == 2:
+            raise StoppedError("enough")
+
+    watch = Watch((8, 8), 0, lambda stage: stage.background, stop)
+    with pytest.raises(StoppedError, match="enough"), watching(model, watch):
+        model.derain(torch.rand(1, 3, 8, 8))
+    assert len(watch.whole) == 2
+    assert "unroll" not in vars(model)
