@@ -218,3 +218,16 @@ def test_textures_out_of_side_by_side_pictures(tmp_path):
     layers = data.renderers[0].textures.layers
     assert layers.shape[-2:] == (48, 40)
     assert layers.max().item() == pytest.approx(50 / 255, abs=0.02)
+
+
+def test_a_layer_with_a_ceiling_is_cut_off_there_and_layers_add_up():
+    dark = torch.zeros(8, 3, 96, 96)
+    ranges = {"brightness": (0.3, 0.3), "level": (0.5, 0.5), "hardness": (20, 20), "cover": (1, 1)}
+    renderer = RainRenderer("heavy", generator=generator()).with_(**ranges, slants=(1, 1))
+    rain = renderer(dark).rain
+    assert rain.max() == pytest.approx(0.15)
+    # Hard streaks are even: a good part of the pixels is at the ceiling, few are in between.
+    assert (rain > 0.149).float().mean() > 0.3
+    assert ((rain > 0.01) & (rain < 0.149)).float().mean() < 0.3
+    crossed = renderer.with_(slants=(3, 3))(dark).rain
+    assert 0.15 < crossed.max() <= 0.45 + 1e-6

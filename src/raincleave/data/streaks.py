@@ -38,7 +38,8 @@ class Draw:
 class Streaks(NamedTuple):
     """Flat tensors, one entry a streak; lengths in pixels, angles in radians."""
 
-    image: Tensor
+    layer: Tensor
+    """Index over the layers of all images; an image whose streaks have no ceiling is one layer."""
     x: Tensor
     y: Tensor
     angle: Tensor
@@ -52,8 +53,14 @@ class Streaks(NamedTuple):
         return Streaks(*(t.to(device) for t in self))
 
 
-def draw_streaks(rain: Rain, draw: Draw, height: int, width: int, wanted: Tensor) -> Streaks:
-    """Draw the streaks of every wanted image, over a field wider than the image by a streak."""
+def draw_streaks(
+    rain: Rain, draw: Draw, height: int, width: int, wanted: Tensor
+) -> tuple[Streaks, Tensor | None]:
+    """Draw the streaks of every wanted image, over a field wider than the image by a streak.
+
+    Returns:
+        The streaks and, where layers have a ceiling, that of each, (count, layers) in image units.
+    """
     length, sigma = draw.log_uniform(*rain.length), draw.log_uniform(*rain.width)
     directions = math.radians(rain.slant_offset) * draw.normal(rain.slants[1])
     directions[:, 0] = 0
@@ -75,14 +82,21 @@ def draw_streaks(rain: Rain, draw: Draw, height: int, width: int, wanted: Tensor
     near = each.log_uniform(1 / rain.depth, 1)
     blur = draw.uniform(*rain.blur)[image] * near
     group = (each.uniform(0, 1) * used[image]).long()
+    level = draw.log_uniform(*rain.brightness)[:, None].repeat(1, rain.slants[1])
+    ceiling = None
+    if rain.hardness is not None:
+        low, high = rain.level
+        level *= low + (high - low) * torch.rand(level.shape, generator=draw.generator)
+        ceiling, level = level, level * draw.log_uniform(*rain.hardness)[:, None]
     spread = torch.deg2rad(draw.uniform(*rain.spread))[image]
-    peak = draw.log_uniform(*rain.brightness)[image] * near
+    peak = level[image, group] * near
     sharp = sigma[image] * (rain.width_variation * each.normal()).exp() * near
     # A streak narrower than a pixel is as wide as the pixel and fainter by as much.
     seen = (sharp**2 + blur**2 + 0.3**2).sqrt()
     variation = rain.brightness_variation
-    return Streaks(
-        image,
+    layer = image if ceiling is None else image * rain.slants[1] + group
+    streaks = Streaks(
+        layer,
         (each.uniform(0, 1) * (width + 2 * reach_x[image])) - reach_x[image],
         (each.uniform(0, 1) * (height + 2 * reach_y[image])) - reach_y[image],
         directions[image, group] + spread * each.normal(),
@@ -91,6 +105,7 @@ def draw_streaks(rain: Rain, draw: Draw, height: int, width: int, wanted: Tensor
         peak * (variation * each.normal() - variation**2 / 2).exp() * sharp / seen,
         draw.uniform(*rain.taper)[image],
     )
+    return streaks, ceiling
 
 
 def _mean_of_log_uniform(low: float) -> float:
@@ -131,7 +146,7 @@ def splat(s: Streaks, count: int, height: int, width: int) -> Tensor:
     row = torch.where(is_steep, along_pixel, pixel)
     column = torch.where(is_steep, pixel, along_pixel)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    index = (s.image[streak][:, None] * height + row) * width + column
+    index = (s.layer[streak][:, None] * height + row) * width + column
     layer = torch.zeros(count * height * width, device=n.device)
     layer.scatter_add_(0, index[inside], (value[:, None] * weight)[inside])
     return layer.view(count, 1, height, width)

@@ -115,8 +115,12 @@ class RainRenderer(nn.Module):
         textured = draw.uniform(0, 1) < self.texture_rate
         layer = torch.zeros(draw.count, 1, height, width, device=device)
         if not textured.all():
-            streaks = draw_streaks(self.rain, draw, height, width, ~textured)
-            layer = splat(streaks.to(device), draw.count, height, width)
+            streaks, ceiling = draw_streaks(self.rain, draw, height, width, ~textured)
+            layers = 1 if ceiling is None else ceiling.shape[1]
+            layer = splat(streaks.to(device), draw.count * layers, height, width)
+            if ceiling is not None:
+                layer = layer.view(draw.count, layers, height, width)
+                layer = layer.minimum(ceiling.to(device)[..., None, None]).sum(1, keepdim=True)
         if self.textures is not None and textured.any():
             genuine = self.textures.sample(int(textured.sum()), height, width, draw.generator)
             layer[textured.to(device)] = genuine.to(device)
