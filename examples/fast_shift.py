@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from raincleave import load
+from raincleave.inference.engine import middle
 from raincleave.inference.images import to_tensor
 from raincleave.metrics import psnr
 
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("rainy", type=Path)
     parser.add_argument("clean", type=Path)
     parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--side", type=int, help="only the middle of each image, so many pixels")
     parser.add_argument("--stages", type=int)
     args = parser.parse_args()
     folders = [sorted(p for p in f.iterdir() if p.is_file()) for f in (args.rainy, args.clean)]
@@ -38,7 +40,7 @@ def main():
     model = load(args.model)
     rows = []
     for rainy, clean in pairs:
-        given, truth = to_tensor(rainy)[0], to_tensor(clean)[0]
+        given, truth = (middle(to_tensor(image)[0], args.side) for image in (rainy, clean))
         rows.append(shift(model, given, truth, stages=args.stages))
     rows = torch.stack(rows).double()
     print(f"{args.model}, {len(pairs)} images")

@@ -10,14 +10,15 @@ import argparse
 from pathlib import Path
 
 from raincleave import load
+from raincleave.inference.engine import middle
 from raincleave.inference.images import to_tensor
 
 
-def measure(model, images, halos, tile):
+def measure(model, images, halos, tile, side=None):
     """{halo: worst error over the images in 8-bit levels}."""
     worst = dict.fromkeys(halos, 0.0)
     for image in images:
-        rainy, _ = to_tensor(image)
+        rainy = middle(to_tensor(image)[0], side)
         whole = model.derain(rainy, tile=None)
         for halo in halos:
             tiles = model.derain(rainy, tile=tile, halo=halo)
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--side", type=int, help="only the middle of each image, so many pixels")
     parser.add_argument("--halos", type=int, nargs="+", default=[16, 24, 32, 48, 64, 96])
     parser.add_argument("--tile", type=int, default=160)
     args = parser.parse_args()
@@ -38,7 +40,7 @@ def main():
     model = load(args.model)
     exact = model.receptive_radius()
     print(f"{args.model}: exact halo {exact}, {len(chosen)} images, tiles of {args.tile}")
-    for halo, worst in measure(model, chosen, args.halos, args.tile).items():
+    for halo, worst in measure(model, chosen, args.halos, args.tile, args.side).items():
         print(f"halo {halo:3d}: worst {worst:.4f} levels")
 
 

@@ -28,9 +28,14 @@ def test_whole_or_as_it_was(tmp_path):
     with whole(path) as part:
         part.write_text("one")
         assert not path.exists()
-    with pytest.raises(ValueError, match="no"), whole(path) as part:
-        part.write_text("two")
-        raise ValueError("no")
+
+    def fail():
+        with whole(path) as part:
+            part.write_text("two")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
     assert path.read_text() == "one"
     assert names(tmp_path) == {"a.txt"}
 

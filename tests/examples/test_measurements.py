@@ -53,3 +53,23 @@ def test_memory(tiny, monkeypatch):
     head, *rows = (tiny / "memory.csv").read_text().splitlines()
     assert head == "pixels,peak_mb,beside_the_picture_mb,seconds"
     assert [row.split(",")[0] for row in rows] == ["3072", "12288"]
+
+
+def test_throughput(tiny, monkeypatch, capsys):
+    options = ["--pictures", 9, "--sides", 20, 90]
+    call(monkeypatch, "throughput.py", tiny / "tiny.safetensors", *options)
+    wrote, _, share, same = capsys.readouterr().out.splitlines()
+    assert wrote == "wrote 9 of 9 pictures"
+    assert float(share.split()[1].rstrip("%")) > 0
+    assert same == "same files: True"
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(tiny, monkeypatch, capsys):
+    options = ["--pictures", 60, "--sides", 60, 300, "--kills", 5]
+    call(monkeypatch, "throughput.py", tiny / "tiny.safetensors", *options)
+    *_, killed, resumed = capsys.readouterr().out.splitlines()
+    assert resumed == "resumed, same files: True"
+    found = [int(n) for n in killed.removeprefix("killed with ").split(" results")[0].split(", ")]
+    assert found == sorted(set(found))  # each went on where the one before had stopped
+    assert 0 < found[-1] < 60

@@ -18,6 +18,14 @@ FAMILIES = {
     "resguidenet": lambda: ResGuideNet(blocks=3, recursions=2, channels=4),
     "rranet": lambda: RRANet(stages=2, width=4),
 }
+# Of as many stages as published, so that the short halo is shorter than the exact one.
+DEEP = {
+    "drn": lambda: DRN(channels=4),
+    "srn": SRN,
+    "brn": BRN,
+    "rranet": lambda: RRANet(width=4),
+}
+AWKWARD = [(1, 1), (7, 1000), (481, 321), (1023, 769), (307, 211)]
 
 
 @pytest.fixture(params=FAMILIES)
@@ -68,6 +76,36 @@ def test_exact_tiles_equal_the_whole(model, size):
     whole = model.derain(image, tile=None)
     tiles = model.derain(image, tile=48, halo="exact")
     assert (tiles - whole).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", AWKWARD)
+def test_exact_tiles_equal_the_whole_at_awkward_sizes(model, size):
+    image = noisy(*size)
+    whole = model.derain(image, tile=None)
+    tiles = model.derain(image, tile=200, halo="exact")
+    assert (tiles - whole).abs().max() < 1e-6
+
+
+def short_halo_error(family, size, tile):
+    """The largest difference from the whole image, in 8-bit levels."""
+    torch.manual_seed(0)
+    model, image = DEEP[family]().eval(), noisy(*size)
+    assert model.short_halo < model.receptive_radius()
+    tiles = model.derain(image, tile=tile)
+    return (tiles - model.derain(image, tile=None)).abs().max() * 255
+
+
+@pytest.mark.parametrize(("family", "size"), [("drn", (9, 197)), ("rranet", (9, 331))])
+def test_the_short_halo_changes_no_pixel_by_a_quarter_of_a_level(family, size):
+    assert short_halo_error(family, size, tile=48) < 0.25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", AWKWARD)
+@pytest.mark.parametrize("family", DEEP)
+def test_the_short_halo_at_awkward_sizes(family, size):
+    assert short_halo_error(family, size, tile=200) < 0.25
 
 
 def test_too_short_a_halo_shows(model):

@@ -55,11 +55,17 @@ def apply(
     return total / 8
 
 
-def middle(rainy: Tensor) -> Tensor:
-    """The middle of an image, at most 192×192 pixels: what `settle` judges by."""
+def middle(rainy: Tensor, side: int | None = _MIDDLE) -> Tensor:
+    """The middle of an image, at most 192×192 pixels: what `settle` judges by.
+
+    Args:
+        rainy: (B, 3, H, W).
+        side: other than 192; None for the whole image.
+    """
     height, width = rainy.shape[-2:]
-    top, left = max(0, height - _MIDDLE) // 2, max(0, width - _MIDDLE) // 2
-    return rainy[..., top : top + _MIDDLE, left : left + _MIDDLE]
+    side = side or max(height, width)
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return rainy[..., top : top + side, left : left + side]
 
 
 def settle(backgrounds: Iterable[Tensor]) -> int:
