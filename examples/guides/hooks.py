@@ -33,7 +33,10 @@ PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "examples/README.md": "examples.md",
+    "examples/photos/LICENCES.md": "licences.md",
 }
+CODE = {".py": "python", ".sh": "sh"}
 # What is turned into a page stands for that page in links.
 MADE = {"checkpoints.json": "checkpoints.md", "src/raincleave/cli.py": "command-line.md"}
 _CHECKPOINTS = """\
@@ -45,7 +48,8 @@ float32.
 
 {table}
 """
-_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+_LINK = re.compile(r"""(?:(?<=\]\()|(?<=src=")|(?<=href="))(?![a-z]+:|#)([^)#"\s]+)""")
+_FOLDER = re.compile(r"\[([^\]]+)\]\((?![a-z]+:)[^)\s]+/\)")
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 
 
@@ -58,10 +62,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, uri, content=content))
     texts |= {f"{GUIDES}/{f.src_uri}": f.content_string for f in files.documentation_pages()}
     targets = {target for source, text in texts.items() for target in _targets(source, text)}
-    for target in sorted(targets):
-        if _uri(target) == target and (ROOT / target).is_file():
+    for target in sorted(target for target in targets if (ROOT / target).is_file()):
+        if Path(target).suffix in CODE and target not in MADE:
+            files.append(File.generated(config, _uri(target), content=_code(target)))
+        elif _uri(target) == target:
             files.append(File(target, str(ROOT), config.site_dir, use_directory_urls=False))
     return files
+
+
+def _code(path: str) -> str:
+    """A page that shows a script."""
+    text = (ROOT / path).read_text("utf-8").rstrip()
+    return f"# {path}\n\n~~~~{CODE[Path(path).suffix]}\n{text}\n~~~~\n"
 
 
 def _targets(source: str, text: str) -> Iterator[str]:
@@ -72,19 +84,25 @@ def _targets(source: str, text: str) -> Iterator[str]:
 
 def _uri(path: str) -> str:
     """Where mkdocs has a file of the repository."""
-    return (PAGES | MADE).get(path, path.removeprefix(f"{GUIDES}/"))
+    if path in MADE:
+        return MADE[path]
+    if Path(path).suffix in CODE:
+        return f"{path}.md"
+    return PAGES.get(path, path.removeprefix(f"{GUIDES}/"))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links of the repository into links of the site."""
     here = page.file.src_uri
+    if Path(here).with_suffix("").suffix in CODE:
+        return markdown
     source = next((name for name, uri in PAGES.items() if uri == here), f"{GUIDES}/{here}")
 
     def moved(match: re.Match[str]) -> str:
         (target,) = _targets(source, f"]({match[1]})")
         return posixpath.relpath(_uri(target), posixpath.dirname(here) or ".")
 
-    return _LINK.sub(moved, markdown)
+    return _LINK.sub(moved, _FOLDER.sub(r"\1", markdown))  # a site has no page for a folder
 
 
 @event_priority(-100)
