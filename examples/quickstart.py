@@ -1,17 +1,22 @@
 """Load, derain, save: the shortest way through raincleave.
 
-python examples/quickstart.py                      # examples/rainy.png -> derained.png
-python examples/quickstart.py photo.jpg dry.jpg    # a photo of yours
+    python examples/quickstart.py                      # examples/rainy.png -> derained.png
+    python examples/quickstart.py photo.jpg dry.jpg    # a photo of yours
+
+The weights lie in the package.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from raincleave import load
 
-source, target = sys.argv[1:] or [Path(__file__).with_name("rainy.png"), "derained.png"]
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("source", nargs="?", default=Path(__file__).with_name("rainy.png"))
+parser.add_argument("target", nargs="?", default="derained.png")
+args = parser.parse_args()
 
-model = load("drn-7x7")  # from the package, no network needed
-clean = model.derain(source)  # a path or Pillow image in, a Pillow image out
-clean.save(target)
-print(f"wrote {target}, {clean.width}x{clean.height} pixels")
+model = load("drn-7x7")
+clean = model.derain(args.source)  # a path or Pillow image in, a Pillow image out
+clean.save(args.target)
+print(f"wrote {args.target}, {clean.width}x{clean.height} pixels")

@@ -6,7 +6,7 @@
 `raincleave evaluate MODEL --root PAIRS` does the same, with checks of the dataset and all stages.
 """
 
-import sys
+import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,14 @@ def score(root, name):
 
 
 def main():
-    root, name = [*sys.argv[1:], *[None, "drn-7x7"][len(sys.argv) - 1 :]]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="?", help="folder with rainy and clean images")
+    parser.add_argument("model", nargs="?", default="drn-7x7")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        if root is None:
+        if args.pairs is None:
             synthesize(str(Path(__file__).with_name("photos")), scratch, preset="light")
-        score(root or scratch, name)
+        score(args.pairs or scratch, args.model)
 
 
 if __name__ == "__main__":
