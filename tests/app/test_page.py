@@ -185,6 +185,7 @@ def test_stages_and_model_change_the_result(page, pictures, weights, tmp_path):
     page.get_by_role("option", name="two.safetensors").click()
     expect(page.locator("#facts")).to_contain_text("all 2 stages")
     expect(page.locator("#stages label")).to_have_text(["auto", "1", "2"])
+    expect(page.locator(".toast-body")).to_have_count(0)
     other = load(weights / "two.safetensors").derain(pictures / "one.png")
     assert np.array_equal(Image.open(download(page, tmp_path)), other)
 

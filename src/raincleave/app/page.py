@@ -13,6 +13,7 @@ from raincleave.app.choice import Models
 from raincleave.app.server import Options
 from raincleave.app.watching import Progress, StoppedError
 from raincleave.app.work import Job, Result, check_size, derain_file, explain
+from raincleave.errors import RaincleaveError
 from raincleave.inference.jobs import SUFFIXES
 from raincleave.inference.precision import dtype_of
 
@@ -156,18 +157,28 @@ class Page:
 
     def _events(self, blocks: gr.Blocks) -> None:
         private: dict[str, Any] = {"api_visibility": "private"}
-        settings: list[Any] = [self.model, self.stages, self.precision]
-        shown = [self.slider, self.caption, self.facts, self.download, self.strip]
-        running = gr.on(
-            [self.file.upload, *(setting.input for setting in settings)],
-            self._run,
-            [self.file, *settings, self.result],
-            [self.file, self.stages, *shown, self.trouble, self.result],
-            trigger_mode="always_last",
-            show_progress_on=self.slider,
-            concurrency_limit=1,
+        # Results come from here, one at a time.
+        work: dict[str, Any] = {
+            "fn": self._run,
+            "inputs": [self.file, self.model, self.stages, self.precision, self.result],
+            "outputs": [
+                *(self.file, self.slider, self.caption, self.facts, self.download),
+                *(self.strip, self.trouble, self.result),
+            ],
+            "trigger_mode": "always_last",
+            "show_progress_on": self.slider,
+            "concurrency_limit": 1,
+            "concurrency_id": "device",
             **private,
+        }
+        # The stages that there are first: a choice that the new model lacks would be refused.
+        offered = self.model.change(
+            self._offer, [self.model, self.stages], self.stages, show_progress="hidden", **private
         )
+        running = [
+            offered.success(**work),
+            gr.on([self.file.upload, self.stages.input, self.precision.input], **work),
+        ]
         self.stop.click(self._leave, None, self.file, cancels=running, queue=False, **private)
         self.strip.select(
             self._choose,
@@ -178,6 +189,15 @@ class Page:
             **private,
         )
         blocks.unload(self._leave)
+
+    def _offer(self, name: str, stages: str) -> Any:
+        """Offer the stages of the model; what was chosen stays where the model has it."""
+        try:
+            total = self.models.stages(name)
+        except RaincleaveError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        chosen = stages if stages == "auto" or int(stages) < total else str(total)
+        return gr.update(choices=_choices(total), value=chosen)
 
     def _run(  # noqa: PLR0917 - Gradio gives all by position
         self,
@@ -196,11 +216,10 @@ class Page:
         source = Path(file) if file else last.source
         try:
             total = self.models.stages(name)
-            choice = stages if stages == "auto" or int(stages) <= total else str(total)
-            wanted = total if choice == "auto" else int(choice)
+            wanted = total if stages == "auto" else int(stages)
             # All stages, by the name they have in the library: None.
             number: Literal["auto"] | int | None = None if wanted == total else wanted
-            if choice == "auto":
+            if stages == "auto":
                 number = "auto"
             check_size(source, self.options.max_megapixels)
             tell = self._teller(request, bar, wanted)
@@ -213,7 +232,6 @@ class Page:
         self._forget(last)
         return {
             **{getattr(self, part): gr.update(**new) for part, new in self._shown(result).items()},
-            self.stages: gr.update(choices=_choices(total), value=choice),
             self.trouble: gr.update(visible=False),
             self.result: result,
             self.file: None,

@@ -88,7 +88,7 @@ def _launched(page: "Page", options: Options) -> Iterator[str]:
                 quiet=True,
                 prevent_thread_lock=True,
                 inline=False,
-                max_file_size=int(options.max_megabytes * 1e6),
+                max_file_size=int(options.max_megabytes * 2**20),
                 footer_links=[],
                 ssr_mode=False,
                 pwa=False,

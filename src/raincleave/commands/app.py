@@ -38,7 +38,7 @@ def add_arguments(parser: Any) -> None:
         type=float,
         default=100,
         metavar="N",
-        help="the largest file that is taken, in millions of bytes (default: 100)",
+        help="the largest file that is taken, in MiB (default: 100)",
     )
     by_hand = {"weights", "share", "max_megapixels", "max_megabytes"}
     parser.add_function_arguments(app, skip=by_hand)
@@ -66,7 +66,7 @@ def app(
         share: also through a public address of gradio.live.
         device: auto, cpu, cuda, cuda:1, mps ...; auto takes the GPU if there is one.
         max_megapixels: the largest picture that is taken, in millions of pixels.
-        max_megabytes: the largest file that is taken, in millions of bytes.
+        max_megabytes: the largest file that is taken, in MiB.
         queue: how many pictures may wait while one is derained.
 
     Raises:
