@@ -10,7 +10,6 @@ from inference.test_video import make
 from raincleave.cards import checkpoint_table
 from raincleave.hub import checkpoints
 from snippets import blocks, commands, run_command, run_python
-from test_docs import little_world  # noqa: F401 - a fixture
 
 README = Path(__file__).parents[1] / "README.md"
 # What `.ci/run` or another test does: installing, this very suite, a page that stays open.
@@ -19,7 +18,7 @@ COMMANDS = [command for block in blocks(README, "console") for command in comman
 
 
 @pytest.fixture
-def beside_the_readme(little_world, tmp_path, monkeypatch):  # noqa: F811 - the fixture
+def beside_the_readme(little_world, tmp_path, monkeypatch):
     """The checkout's examples and a user's files."""
     shutil.copytree(little_world, tmp_path, dirs_exist_ok=True)
     (tmp_path / "examples").mkdir()
