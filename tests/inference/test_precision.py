@@ -73,6 +73,20 @@ def test_gradients_pass_through_convolve():
     torch.testing.assert_close(ours, (weight.grad, x.grad))
 
 
+def test_tanh_and_sums():
+    x = torch.linspace(-30, 30, 10_001).requires_grad_()
+    with torch.no_grad():
+        assert (precision.tanh(x) - x.double().tanh()).abs().max() < 2e-7
+        narrow, wide = torch.ones(3, dtype=torch.bfloat16), torch.full((3,), 1e-3)
+        both = precision.plus(narrow, wide)
+        assert both.dtype == torch.float32
+        assert (both == 1.001).all()
+        assert (narrow == 1).all()
+        assert precision.plus(both, narrow) is both
+    assert torch.equal(precision.tanh(x), x.tanh())
+    assert precision.tanh(x).requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rounded_kernels_keep_their_sums(dtype):
     torch.manual_seed(0)

@@ -168,8 +168,32 @@ def convolve_parts(
 
 
 def plus(a: Tensor, b: Tensor) -> Tensor:
-    """A + b; where no gradient is asked for, in the memory of a, which must be of no more use."""
-    return a + b if torch.is_grad_enabled() else a.add_(b)
+    """A + b, of the wider type of both.
+
+    Where no gradient is asked for, in the memory of a if the type allows it, which must be of no
+    more use.
+    """
+    if torch.is_grad_enabled():
+        return a + b
+    return a.to(torch.promote_types(a.dtype, b.dtype)).add_(b)
+
+
+def in_full(x: Tensor) -> Tensor:
+    """X in float32 within `computing_in`, for products and sums worth it; as it is elsewhere."""
+    half = None if torch.compiler.is_compiling() else _half.get()
+    return x if half is None else x.float()
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent.
+
+    In float32 on a CPU, where no gradient is asked for, as 2·σ(2x) − 1: a third of the time, within
+    2e-7.
+    """
+    slow = x.device.type == "cpu" and x.dtype == torch.float32
+    if not slow or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return x.tanh()
+    return (2 * x).sigmoid_().mul_(2).sub_(1)
 
 
 def _fusable(x: Tensor) -> bool:

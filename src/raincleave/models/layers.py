@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raincleave.inference.precision import Activation, as_computed, convolve, convolve_parts, plus
+from raincleave.inference.precision import (
+    Activation,
+    as_computed,
+    convolve,
+    convolve_parts,
+    in_full,
+    plus,
+    tanh,
+)
 
 State = tuple[Tensor, ...]
 """What a recurrent cell carries from stage to stage: (h, c) for an LSTM, (h,) for a GRU."""
@@ -84,17 +92,18 @@ class ConvLSTM(nn.Module):
         if len(present) < len(given):
             columns = weight.split(z.shape[1], 1)
             weight = torch.cat([w for w, s in zip(columns, given, strict=True) if s is not None], 1)
-        s = torch.cat(present, 1) if len(present) > 1 else z
+        s = torch.cat([s.to(z.dtype) for s in present], 1) if len(present) > 1 else z
         if c is None:
             kept = [weight.chunk(4), bias.chunk(4)]
             weight, bias = (torch.cat((part[0], *part[2:])) for part in kept)
             i, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "tanh"))
             # c sums over stages: in float32 at least.
-            c = (i * g).to(torch.promote_types(z.dtype, torch.float32))
+            c = (in_full(i) * g).to(torch.promote_types(z.dtype, torch.float32))
         else:
             i, f, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "sigmoid", "tanh"))
-            c = plus(f * c, i * g)
-        return o * c.to(o.dtype).tanh(), c
+            c = plus(f * c, in_full(i) * g)
+        o = in_full(o)
+        return tanh(c.to(o.dtype)) * o, c
 
 
 class ConvGRU(nn.Module):
