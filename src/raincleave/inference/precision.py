@@ -175,7 +175,7 @@ def plus(a: Tensor, b: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled():
         return a + b
-    return a.to(torch.promote_types(a.dtype, b.dtype)).add_(b)
+    return (a if a.dtype.itemsize >= b.dtype.itemsize else a.to(b.dtype)).add_(b)
 
 
 def in_full(x: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class ConvLSTM(nn.Module):
             weight, bias = (torch.cat((part[0], *part[2:])) for part in kept)
             i, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "tanh"))
             # c sums over stages: in float32 at least.
-            c = (in_full(i) * g).to(torch.promote_types(z.dtype, torch.float32))
+            c = (in_full(i) * g).to(z.dtype if z.dtype.itemsize >= 4 else torch.float32)
         else:
             i, f, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "sigmoid", "tanh"))
             c = plus(f * c, in_full(i) * g)
