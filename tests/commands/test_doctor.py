@@ -1,4 +1,5 @@
 import hashlib
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def test_reports_the_installation(package, capsys):
     said = capsys.readouterr().out
     for line in (
         f"  raincleave {raincleave.__version__}",
-        f"  torch {torch.__version__}",
+        f"  torch {version('torch')}",
         f"  cpu: {torch.get_num_threads()} threads",
         "  https://huggingface.co",
         f"  a: whole, sha256 {package['sha256'][:16]}…",
