@@ -129,6 +129,29 @@ def test_half_precision_stays_close(model):
     assert error.mean() < (autocast - whole).abs().mean()
 
 
+@pytest.mark.parametrize("family", ["srn", "srn-gru", "brn"])
+def test_the_first_state_of_a_cell_is_exact_in_half_precision(family):
+    """The stages that follow build on it: rounding it moves single pixels by 16 levels."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    y = torch.rand(1, 3, 20, 24).to(memory_format=torch.channels_last)
+
+    def states():
+        if family == "brn":
+            first = model.stage(y, y, y, None, None)
+            return [first[2], model.stage(y, *first)[2]]
+        x, first = model.stage(y, y, None)
+        return [first, model.stage(y, x, first)[1]]
+
+    with torch.inference_mode():
+        exact = states()
+        with computing_in(torch.bfloat16):
+            half = states()
+    for ours, theirs in zip(half[0], exact[0], strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(half[1][0].float(), exact[1][0])
+
+
 def test_half_precision_ends_with_its_block(model):
     rainy = torch.rand(1, 3, 24, 24)
     with torch.inference_mode():

@@ -1,13 +1,14 @@
 """Convolutions as inference runs them: fused with their activation, in half precision if asked.
 
 Half precision through all of a recurrent network moves single pixels by tens of 8-bit levels. Here
-it does not, for three reasons. Convolutions that read or write images stay in float32. Sums over
-stages stay in float32. And weights are rounded so that the errors of a kernel's nine taps cancel:
-its inputs are smooth, so that is most of the error, and all of the shift in brightness.
+it does not, for four reasons. Convolutions that read or write images stay in float32. Sums over
+stages stay in float32, and so does a recurrent cell's first state, on which all the others build.
+And weights are rounded so that the errors of a kernel's nine taps cancel: its inputs are smooth, so
+that is most of the error, and all of the shift in brightness.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -176,6 +177,12 @@ def plus(a: Tensor, b: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return a + b
     return (a if a.dtype.itemsize >= b.dtype.itemsize else a.to(b.dtype)).add_(b)
+
+
+def float32_if(wanted: bool) -> AbstractContextManager[None]:
+    """Where wanted, `convolve` computes in float32, within `computing_in` too."""
+    inside = wanted and not torch.compiler.is_compiling()
+    return computing_in(None) if inside else nullcontext()
 
 
 def in_full(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from raincleave.inference.precision import float32_if
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.models.derainer import Batch, Derainer, Stage
 from raincleave.models.layers import CELLS, Conv, State, res_block_chain
@@ -44,9 +45,10 @@ class Branch(nn.Module):
         self, images: Sequence[Tensor], state: State | None, other: State | None
     ) -> tuple[Tensor, State]:
         """Images (B, 3, H, W) and both branches' states → this branch's image and new state."""
-        z = self.f_in(torch.cat(tuple(images), 1), "relu")
         seen = (None if other is None else other[0],) if self.sees_other else ()
-        state = self.f_recurrent(z, state, *seen)
+        with float32_if(state is None):
+            z = self.f_in(torch.cat(tuple(images), 1), "relu")
+            state = self.f_recurrent(z, state, *seen)
         return self.f_out(self.f_res(state[0])), state
 
 
