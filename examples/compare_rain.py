@@ -1,11 +1,13 @@
 """Compare rendered rain with genuine pairs: statistics, a contact sheet, and networks as judges.
 
     python examples/compare_rain.py PAIRS [--preset heavy] [--sheet sheet.png] [--judge NET ...]
+    python examples/compare_rain.py PHOTOS --photos --preset light
 
 PAIRS is a folder of rainy and clean images in any layout raincleave reads. The rain is rendered on
 the same clean images and measured in the same way. A judge is a name or weight file that
 `raincleave.load` takes: how well it derains genuine and rendered rain tells how alike they are to a
-network.
+network. With ``--photos`` the folder holds clean photographs alone, and only what is rendered on them
+is measured, to be compared with what is published of a dataset.
 """
 
 import argparse
@@ -17,9 +19,9 @@ from PIL import Image
 
 from raincleave import load
 from raincleave.data.layouts import find_pairs
-from raincleave.data.pictures import read_image
+from raincleave.data.pictures import Picture, image_files_of, read_image
 from raincleave.data.synthesis import PRESETS, RainRenderer
-from raincleave.metrics import psnr
+from raincleave.metrics import psnr, ssim
 
 BINS = (0, 1, 10, 30, 60, 90, 120, 256)
 
@@ -67,6 +69,7 @@ def measure(rainy: torch.Tensor, clean: torch.Tensor) -> dict[str, float]:
         "mean R": r[known].mean().item(),
         "saturated, %": 100 * (~known).float().mean().item(),
         "input PSNR (csdwren), dB": psnr(*images, "csdwren").item(),
+        "input SSIM (csdwren)": ssim(*images, "csdwren").item(),
         "energy within 15° of the main slant, %": 100 * concentration(directions(r, known)),
     }
     for low, high, part in zip(BINS, BINS[1:], share.tolist(), strict=False):
@@ -118,15 +121,23 @@ def judged(judge: str, pairs: list, size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pairs", type=Path)
+    parser.add_argument("--photos", action="store_true", help="PAIRS holds clean photographs alone")
     parser.add_argument("--preset", default="heavy", choices=PRESETS)
     parser.add_argument("--renders", type=int, default=8, help="of each clean image")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--judge", nargs="*", default=[])
     parser.add_argument("--judged-size", type=int, default=240, help="side of what is judged")
     args = parser.parse_args()
+    renderer = RainRenderer(args.preset, generator=torch.Generator().manual_seed(0))
+    if args.photos:
+        photos = [read_image(Picture(path)) for path in image_files_of(args.pairs)]
+        rows = [measure(render(c, renderer), c) for _ in range(args.renders) for c in photos]
+        print(f"| {len(photos)} photographs | rendered |\n|---|---|")
+        for key, value in average(rows).items():
+            print(f"| {key} | {value:.{3 if 'SSIM' in key else 2}f} |")
+        return
     found = find_pairs(args.pairs).pairs
     genuine = [(read_image(pair.rainy), read_image(pair.clean)) for pair in found]
-    renderer = RainRenderer(args.preset, generator=torch.Generator().manual_seed(0))
     rendered = [(render(c, renderer), c) for _ in range(args.renders) for _, c in genuine]
     left = average([measure(*pair) for pair in genuine])
     right = average([measure(*pair) for pair in rendered])

@@ -48,6 +48,19 @@ def test_the_script_compares_and_draws(tmp_path, capsys, monkeypatch):
         assert sheet.size == (2 * 3 * 40 + 10, 4 * 48)
 
 
+def test_rain_on_photographs_alone_is_measured(tmp_path, capsys, monkeypatch):
+    for number in range(3):
+        Image.new("RGB", (80, 60), (60, 80, 100)).save(tmp_path / f"{number}.png")
+    arguments = [str(tmp_path), "--photos", "--preset", "light", "--renders", "2"]
+    monkeypatch.setattr(sys, "argv", ["compare_rain.py", *arguments])
+    compare_rain.main()
+    table = capsys.readouterr().out
+    assert "| 3 photographs | rendered |" in table
+    rows = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
+    assert 1 < float(rows["mean R"]) < 30
+    assert 0.5 < float(rows["input SSIM (csdwren)"]) < 1
+
+
 def test_a_saturated_pixel_is_left_out():
     clean = torch.full((3, 2, 2), 200, dtype=torch.uint8)
     rainy = torch.tensor([255, 230, 200, 210], dtype=torch.uint8).view(1, 2, 2).repeat(3, 1, 1)
