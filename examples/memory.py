@@ -1,6 +1,7 @@
 """Measure what deraining takes: peak memory and time over image sizes.
 
-    python examples/memory.py drn-7x7 --sizes 1920x1080 3840x2160 7680x4320 -o memory.csv
+    python examples/memory.py drn-7x7 -o memory.csv --plot memory.png
+    python examples/memory.py drn-7x7 --sizes 1920x1080 7680x4320 --stages 1
 
 Each size runs in a process of its own. Memory is counted above the process with the model loaded
 and idle, so it holds the picture itself, 24 bytes a pixel for its float32 values before and after,
@@ -39,20 +40,38 @@ def main():
     parser.add_argument("--stages", type=int)
     parser.add_argument("--precision", default="32")
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--plot", type=Path, help="picture of both memories over megapixels")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         one(args.model, args.sizes[0], {"stages": args.stages, "precision": args.precision})
         return
-    lines = ["pixels,peak_mb,beside_the_picture_mb,seconds"]
+    rows = []
     options = ["--precision", args.precision]
     options += ["--stages", str(args.stages)] if args.stages else []
     for size in args.sizes:
         command = [sys.executable, __file__, args.model, "--sizes", size, "--one", *options]
-        lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        print(f"{size}: {lines[-1].strip()}", flush=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:  # it has said why
+            sys.exit(f"{size} was not measured.")
+        rows.append(done.stdout.strip())
+        print(f"{size}: {rows[-1]}", flush=True)
     if args.output:
-        args.output.write_text("\n".join(line.strip() for line in lines) + "\n")
+        head = "pixels,peak_mb,beside_the_picture_mb,seconds"
+        args.output.write_text("\n".join([head, *rows]) + "\n")
+    if args.plot:
+        plot([[float(value) for value in row.split(",")] for row in rows]).save(args.plot)
+
+
+def plot(rows):
+    """Both memories over the sizes, from rows of ``one``."""
+    from raincleave.figures import chart
+
+    lines = {
+        "with the picture before and after": [(row[0] / 1e6, row[1]) for row in rows],
+        "the network's work": [(row[0] / 1e6, row[2]) for row in rows],
+    }
+    return chart(lines, "megapixels", "peak memory above idle, MiB")
 
 
 if __name__ == "__main__":

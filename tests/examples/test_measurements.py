@@ -49,10 +49,18 @@ def test_fast_shift(tiny, monkeypatch, capsys):
 
 def test_memory(tiny, monkeypatch):
     options = ["--sizes", "64x48", "128x96", "-o", tiny / "memory.csv"]
+    options += ["--plot", tiny / "memory.png"]
     call(monkeypatch, "memory.py", tiny / "tiny.safetensors", *options)
     head, *rows = (tiny / "memory.csv").read_text().splitlines()
     assert head == "pixels,peak_mb,beside_the_picture_mb,seconds"
     assert [row.split(",")[0] for row in rows] == ["3072", "12288"]
+    assert Image.open(tiny / "memory.png").size == (900, 560)
+
+
+def test_memory_says_why_not(tiny, monkeypatch, capfd):
+    with pytest.raises(SystemExit, match="64x48 was not measured"):
+        call(monkeypatch, "memory.py", tiny / "nothing.safetensors", "--sizes", "64x48")
+    assert "nothing.safetensors" in capfd.readouterr().err
 
 
 def test_throughput(tiny, monkeypatch, capsys):
