@@ -1,4 +1,4 @@
-"""Where RRANet looks: the RLCN image and the attention maps of all scales, as figure 1 of the paper.
+"""Where RRANet looks: the RLCN image and the attention maps, as figure 1 of the paper.
 
     python examples/attention.py --model rranet.safetensors     # of examples/rainy.png
     python examples/attention.py photo.jpg --model rranet.safetensors --stage 6 -o attention.png
@@ -24,7 +24,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rainy", nargs="?", default=Path(__file__).with_name("rainy.png"))
     parser.add_argument("--model", required=True, help="weights of an RRANet")
-    parser.add_argument("--stage", type=int, help="whose maps are drawn; the last one's if not given")
+    parser.add_argument("--stage", type=int, help="whose maps are drawn; else the last one's")
     parser.add_argument("-o", "--output", default="attention.png")
     args = parser.parse_args()
 

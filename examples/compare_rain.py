@@ -6,8 +6,8 @@
 PAIRS is a folder of rainy and clean images in any layout raincleave reads. The rain is rendered on
 the same clean images and measured in the same way. A judge is a name or weight file that
 `raincleave.load` takes: how well it derains genuine and rendered rain tells how alike they are to a
-network. With ``--photos`` the folder holds clean photographs alone, and only what is rendered on them
-is measured, to be compared with what is published of a dataset.
+network. With ``--photos`` the folder holds clean photographs alone, and only what is rendered on
+them is measured, to be compared with what is published of a dataset.
 """
 
 import argparse
