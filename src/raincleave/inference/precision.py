@@ -120,6 +120,7 @@ def convolve(
     bias: Tensor | None,
     activation: Activation = "none",
     *parameters: float,
+    added: Tensor | None = None,
 ) -> Tensor:
     """A convolution that keeps height and width, and the activation behind it.
 
@@ -132,6 +133,7 @@ def convolve(
         bias: (O,).
         activation: what is applied to the result.
         *parameters: of the activation; the slope of ``"leaky_relu"``.
+        added: (B, O, H, W), added to the convolution's result before the activation.
 
     Returns:
         (B, O, H, W), of x's type; within `computing_in` features come in that type.
@@ -144,11 +146,18 @@ def convolve(
     if _fusable(x):
         layout = [weight.shape[2] // 2] * 2, [1, 1], [1, 1], 1
         fused = torch.ops.mkldnn._convolution_pointwise
-        result = fused(x, weight, bias, *layout, activation, list(parameters), "")
+        if added is None:
+            result = fused(x, weight, bias, *layout, activation, list(parameters), "")
+        else:
+            other = added.to(x.dtype)
+            result = fused.binary(x, other, weight, bias, *layout, "add", 1.0, None, [], None)
+            result = _ACTIVATIONS[activation](result, *parameters)
     else:
         if half is not None and bias is not None:
             bias = bias.to(x.dtype)
         result = F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
+        if added is not None:
+            result = result + added
         result = _ACTIVATIONS[activation](result, *parameters)
     if half is not None and weight.shape[0] > 3:
         return result.to(half)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from raincleave.inference.precision import plus
+from raincleave.inference.precision import as_computed, convolve, plus
 from raincleave.models.derainer import Derainer, LossName, Stage, Supervision
 from raincleave.models.layers import Conv
 
@@ -40,10 +40,29 @@ class Block(nn.Module):
     def forward(self, x: Tensor, guides: Sequence[Tensor]) -> Tensor:
         """x_{k−1} and r_1 … r_{k−1}, each (B, 3, H, W) → r_k, (B, 3, H, W)."""
         s_0 = s = self.f_in(x, "leaky_relu", _SLOPE)
+        g = torch.cat(tuple(guides), 1) if guides else None
+        a, b = _Guided(self.a, g), _Guided(self.b, g)
         for _ in range(self.recursions):
-            inner = self.a(torch.cat((s, *guides), 1), "leaky_relu", _SLOPE)
-            s = plus(self.b(torch.cat((inner, *guides), 1), "leaky_relu", _SLOPE), s_0)
-        return self.f_out(torch.cat((s, *guides), 1))
+            s = plus(b(a(s)), s_0)
+        return self.f_out(s if g is None else torch.cat((s, g), 1))
+
+
+class _Guided:
+    """``σ(conv(cat(s, g)))`` for one g and several s: what g contributes is computed once."""
+
+    def __init__(self, conv: Conv, g: Tensor | None) -> None:
+        guides = 0 if g is None else g.shape[1]
+        weight = as_computed(conv.weight)
+        sizes = weight.shape[1] - guides, guides
+        self.weight, of_guides = weight.split(sizes, 1)
+        self.bias: Tensor | None = conv.bias
+        self.part = None
+        if g is not None:
+            # With the bias, which need not be added anew each time either.
+            self.part, self.bias = convolve(g, of_guides, conv.bias), None
+
+    def __call__(self, s: Tensor) -> Tensor:
+        return convolve(s, self.weight, self.bias, "leaky_relu", _SLOPE, added=self.part)
 
 
 class ResGuideNet(Derainer):
