@@ -262,6 +262,23 @@ def test_textures_are_for_all_but_light(tmp_path, photos, build):
     assert [r.textures is not None for r in module.renderers] == [False, True]
 
 
+def test_some_training_patches_stay_dry_but_none_of_validation(tmp_path, photos):
+    class Counting(TinyNet):
+        def step(self, kind, batch):
+            dry = (batch["rainy"] == batch["clean"]).flatten(1).all(1)
+            self.seen[kind] += dry.tolist()
+            return self.conv(batch["rainy"]).square().mean()
+
+    options = TINY | {"patches_per_epoch": 24}
+    module, net = SyntheticRain(photos, dry_rate=0.5, **options), Counting()
+    _trainer(tmp_path).fit(net, datamodule=module)
+    assert len(net.seen["fit"]) == 24
+    assert 4 < sum(net.seen["fit"]) < 20
+    assert not any(net.seen["val"])
+    with pytest.raises(ConfigError, match="dry_rate is a share from 0 to 1, not 2"):
+        SyntheticRain(photos, dry_rate=2)
+
+
 def test_synthetic_rain_refuses(tmp_path, photos):
     with pytest.raises(DataError, match="There is no folder"):
         SyntheticRain(str(tmp_path / "nowhere")).setup("fit")

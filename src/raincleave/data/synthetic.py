@@ -12,6 +12,7 @@ from raincleave.data.pairs import CleanImages
 from raincleave.data.pictures import image_files_of
 from raincleave.data.synthesis import RainRenderer
 from raincleave.data.textures import RainTextures
+from raincleave.errors import ConfigError
 
 
 class SyntheticRain(RainDataModule):
@@ -27,7 +28,12 @@ class SyntheticRain(RainDataModule):
         textures: a folder of genuine pairs whose rain takes the place of drawn streaks, see
             `raincleave.data.textures.RainTextures`; never for ``"light"``.
         texture_rate: share of the patches that get genuine rain, where there are textures.
+        dry_rate: share of the training patches that stay dry, 0 … 1, so that the network learns to
+            leave a dry photo alone. Validation always has rain.
         **options: `RainDataModule`'s arguments.
+
+    Raises:
+        ConfigError: there is no such rain, or a rate is none.
     """
 
     def __init__(
@@ -36,9 +42,13 @@ class SyntheticRain(RainDataModule):
         preset: str | list[str] = "heavy",
         textures: str | None = None,
         texture_rate: float = 0.67,
+        dry_rate: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
+        if not 0 <= dry_rate <= 1:
+            raise ConfigError(f"dry_rate is a share from 0 to 1, not {dry_rate!r}.")
+        self.dry_rate = dry_rate
         names = [preset] if isinstance(preset, str) else preset
         layers = _textures(textures) if textures else None
         self.renderers = [
@@ -72,6 +82,9 @@ class SyntheticRain(RainDataModule):
             if len(clean[part]):
                 with torch.no_grad():
                     rainy[part] = renderer(clean[part], generator=generator).rainy
+        if self.dry_rate and self.trainer is not None and self.trainer.training:
+            dry = torch.rand(len(clean), generator=generator) < self.dry_rate
+            rainy[dry.to(clean.device)] = clean[dry.to(clean.device)]
         return {**batch, "rainy": rainy, "clean": clean}
 
 
