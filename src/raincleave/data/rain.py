@@ -29,8 +29,8 @@ No genuine pair of light rain was at hand. On the 209 training scenes
 | input PSNR, SSIM (csdwren) | 26.90 dB, 0.838 | 27.82 dB, 0.859 |
 
 How slanted, long, wide, bright and hard the streaks are is not published, so ``light`` draws each
-from a wide range. It has to: a network that was trained with slants up to 30° alone left rain at 45°
-where it was, and one trained on dim streaks left bright ones.
+from a wide range. It has to: a network trained with slants up to 30° alone leaves rain at 45° where
+it is, and one trained on dim streaks leaves bright ones (``examples/kinds_of_rain.py``).
 """
 
 from dataclasses import dataclass
