@@ -33,6 +33,7 @@ def example(monkeypatch, capsys, tmp_path):
 def pairs(tmp_path):
     """A folder with ``rainy`` and ``clean``: parts of the photographs, 96×96, in light rain."""
     renderer = RainRenderer("light", generator=torch.Generator().manual_seed(3))
+    renderer = renderer.with_(slant=(-15, 15), cover=(0.2, 0.2), brightness=(0.3, 0.3))
     folder = tmp_path / "pairs"
     for photo in (EXAMPLES / "photos").glob("*.jpg"):
         picture = Image.open(photo).crop((120, 100, 216, 196))

@@ -15,7 +15,8 @@ from raincleave.models import DRN
 
 def test_directions_find_the_slant():
     renderer = RainRenderer("light", generator=torch.Generator().manual_seed(0))
-    upright = renderer.with_(slant=(0, 0), spread=(0, 0), cover=(0.3, 0.3))
+    straight = {"spread": (0, 0), "length": (30, 30), "width": (0.7, 0.7), "cover": (0.3, 0.3)}
+    upright = renderer.with_(slant=(0, 0), **straight)
     leaning = upright.with_(slant=(35, 35))
     for rain, middle in ((upright, (-10, 10)), (leaning, (30, 40))):
         r = rain(torch.zeros(1, 3, 160, 160)).rain[0, 0] * 255
