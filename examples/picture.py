@@ -4,8 +4,8 @@
     python examples/picture.py --model ours.safetensors -o ours.jpg
 
 The photographs are real (``photos/LICENCES.md``), the rain is rendered on them by `RainRenderer`.
-Photographs, presets and seed were settled before any network had seen them: it is what it gives. The
-light rain falls within 15 degrees of upright, as the heavy rain does; at 45 degrees much of it stays.
+Photographs and seed were settled before any network had seen them: it is what it gives. The light
+rain falls within 15 degrees of upright, as the heavy rain does; much of it stays at 45 degrees.
 """
 
 import argparse
