@@ -32,10 +32,19 @@ def example(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def pairs(tmp_path):
     """A folder with ``rainy`` and ``clean``: parts of the photographs, 96×96, in light rain."""
+    return _rain_on_photos(tmp_path / "pairs")
+
+
+@pytest.fixture
+def wet_pairs(tmp_path):
+    """The same in so much rain that edges are lost."""
+    return _rain_on_photos(tmp_path / "wet", cover=(0.2, 0.2), brightness=(0.3, 0.3))
+
+
+def _rain_on_photos(folder, **rain):
     renderer = RainRenderer("light", generator=torch.Generator().manual_seed(3))
-    renderer = renderer.with_(slant=(-15, 15), cover=(0.2, 0.2), brightness=(0.3, 0.3))
-    folder = tmp_path / "pairs"
-    for photo in (EXAMPLES / "photos").glob("*.jpg"):
+    renderer = renderer.with_(slant=(-15, 15), **rain)
+    for photo in sorted((EXAMPLES / "photos").glob("*.jpg")):
         picture = Image.open(photo).crop((120, 100, 216, 196))
         clean, as_picture = to_tensor(picture)
         for name, tensor in (("clean", clean), ("rainy", renderer(clean).rainy)):

@@ -5,8 +5,8 @@ def table(lines):
     return {row[0]: [float(cell.rstrip("%")) for cell in row[1:]] for row in map(str.split, lines)}
 
 
-def test_deraining_gives_edges_back(example, pairs):
-    head, *rows = example("detection", pairs, "--images", 2)
+def test_deraining_gives_edges_back(example, wet_pairs):
+    head, *rows = example("detection", wet_pairs, "--images", 2)
     assert head.split() == ["2", "pairs", "PSNR", "edges", "matches", "right"]
     rows = table(rows)
     assert rows["clean"][:2] == [float("inf"), 1]

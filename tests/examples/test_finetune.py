@@ -19,7 +19,7 @@ def check(lines, tmp_path):
 def test_pairs_of_ones_own(example, pairs, tmp_path):
     sizes = ["--steps", 3, "--patch-size", 64]
     before, after = check(example("finetune", pairs, *sizes), tmp_path)
-    assert after >= before  # three steps gain less than is printed
+    assert after > before
     tuned = load(tmp_path / "finetuned.safetensors").state_dict()
     moved = max(float((tuned[k] - v).abs().max()) for k, v in load("drn-7x7").state_dict().items())
     # Adam moves a weight by about the learning rate a step.

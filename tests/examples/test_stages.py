@@ -7,9 +7,9 @@ from raincleave.inference.images import to_tensor
 from raincleave.models import BRN
 
 
-def test_every_stage_has_its_panel_and_its_figure(example, pairs, tmp_path):
-    photo = pairs / "rainy" / "pavilion.png"
-    (line,) = example("stages", photo, "--clean", pairs / "clean" / "pavilion.png")
+def test_every_stage_has_its_panel_and_its_figure(example, wet_pairs, tmp_path):
+    photo = wet_pairs / "rainy" / "pavilion.png"
+    (line,) = example("stages", photo, "--clean", wet_pairs / "clean" / "pavilion.png")
     assert re.findall(r"stage \d|rain\w*", line) == [
         "rainy",
         *(f"stage {t}" for t in range(1, 8)),
