@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from choosing import evenly, short_name
 
 from raincleave import load
 from raincleave.data.pictures import Picture, image_files_of, read_image
@@ -39,14 +40,13 @@ def main():
     parser.add_argument("--images", type=int, default=50, help="so many, evenly taken")
     parser.add_argument("--preset", default="real", choices=PRESETS)
     args = parser.parse_args()
-    photos = image_files_of(args.photos)
-    photos = photos[:: max(1, len(photos) // args.images)][: args.images]
+    photos = evenly(image_files_of(args.photos), args.images)
     print(f"| {len(photos)} photographs | left alone | {args.preset} rain | derained | gain |")
     print("|---|---|---|---|---|")
     for name in args.models:
         alone, rainy, derained = measure(load(name), photos, args.preset)
-        label = Path(name).stem if Path(name).is_file() else name
         gain = f"{derained - rainy:+.2f} dB"
+        label = short_name(name)
         print(f"| {label} | {alone:.2f} | {rainy:.2f} | {derained:.2f} | {gain} |", flush=True)
 
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from choosing import evenly
 
 from raincleave import load
 from raincleave.inference.engine import middle
@@ -35,8 +36,7 @@ def main():
     parser.add_argument("--stages", type=int)
     args = parser.parse_args()
     folders = [sorted(p for p in f.iterdir() if p.is_file()) for f in (args.rainy, args.clean)]
-    pairs = list(zip(*folders, strict=True))
-    pairs = pairs[:: max(1, len(pairs) // args.images)][: args.images]
+    pairs = evenly(list(zip(*folders, strict=True)), args.images)
     model = load(args.model)
     rows = []
     for rainy, clean in pairs:

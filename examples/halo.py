@@ -9,6 +9,8 @@ below a quarter of a level is what a network's ``short_halo`` may be.
 import argparse
 from pathlib import Path
 
+from choosing import evenly
+
 from raincleave import load
 from raincleave.inference.engine import middle
 from raincleave.inference.images import to_tensor
@@ -36,7 +38,7 @@ def main():
     parser.add_argument("--tile", type=int, default=160)
     args = parser.parse_args()
     found = sorted(p for p in args.folder.iterdir() if p.suffix in (".png", ".jpg"))
-    chosen = found[:: max(1, len(found) // args.images)][: args.images]
+    chosen = evenly(found, args.images)
     model = load(args.model)
     exact = model.receptive_radius()
     print(f"{args.model}: exact halo {exact}, {len(chosen)} images, tiles of {args.tile}")

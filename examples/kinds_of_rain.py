@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from choosing import evenly, short_name
 
 from raincleave import load
 from raincleave.data.pictures import Picture, image_files_of, read_image
@@ -56,10 +57,9 @@ def main():
     parser.add_argument("models", nargs="+", help="names of checkpoints or files of weights")
     parser.add_argument("--images", type=int, default=10, help="so many, evenly taken")
     args = parser.parse_args()
-    photos = image_files_of(args.photos)
-    photos = photos[:: max(1, len(photos) // args.images)][: args.images]
+    photos = evenly(image_files_of(args.photos), args.images)
     networks = [load(name) for name in args.models]
-    labels = [Path(name).stem if Path(name).is_file() else name for name in args.models]
+    labels = [short_name(name) for name in args.models]
     print(f"| {len(photos)} photographs | rainy | {' | '.join(labels)} |")
     print("|---|" + "---|" * (1 + len(labels)))
     for kind, rain in KINDS.items():

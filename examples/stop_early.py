@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, median
 
 import torch
+from choosing import evenly, short_name
 
 from raincleave import load
 from raincleave.data.layouts import find_pairs
@@ -45,7 +46,7 @@ def main():
     args = parser.parse_args()
     pairs = find_pairs(args.pairs).pairs
     if args.images:
-        pairs = pairs[:: max(1, len(pairs) // args.images)][: args.images]
+        pairs = evenly(pairs, args.images)
     lines = {}
     print(f"{len(pairs)} images\n| network | stage | PSNR | seconds | of the whole time |")
     print("|---|---|---|---|---|")
@@ -54,7 +55,7 @@ def main():
             network = load(name)
             next(network.unroll(torch.rand(1, 3, 64, 64)))  # the first run is slow
             rows = measure(network, pairs)
-            label = Path(name).stem if Path(name).is_file() else name
+            label = short_name(name)
             for k, (score, took) in enumerate(rows, 1):
                 share = 100 * took / rows[-1][1]
                 print(f"| {label} | {k} | {score:.2f} | {took:.3f} | {share:.0f} % |", flush=True)

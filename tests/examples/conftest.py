@@ -59,3 +59,14 @@ def tiny(tmp_path):
     torch.manual_seed(0)
     DRN(stages=2, recursions=1, channels=8).save(tmp_path / "tiny.safetensors")
     return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def nothing(tmp_path):
+    """A file of weights of a network that gives back what it is given."""
+    network = DRN(stages=1, recursions=1, channels=8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    network.save(tmp_path / "nothing.safetensors")
+    return tmp_path / "nothing.safetensors"

@@ -26,6 +26,7 @@ def tiny(tmp_path):
 
 
 def call(monkeypatch, name, *arguments):
+    monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 

@@ -76,15 +76,14 @@ class SyntheticRain(RainDataModule):
         clean: Tensor = batch["clean"]
         first = int(batch["serial"][0])
         generator = torch.Generator().manual_seed(self.seed << 32 ^ first)
+        training = self.trainer is not None and self.trainer.training
         rainy, kinds = torch.empty_like(clean), len(self.renderers)
         for kind, renderer in enumerate(self.renderers):
             part = slice((kind - first) % kinds, None, kinds)
+            renderer.p = 1 - self.dry_rate if training else 1.0
             if len(clean[part]):
                 with torch.no_grad():
                     rainy[part] = renderer(clean[part], generator=generator).rainy
-        if self.dry_rate and self.trainer is not None and self.trainer.training:
-            dry = torch.rand(len(clean), generator=generator) < self.dry_rate
-            rainy[dry.to(clean.device)] = clean[dry.to(clean.device)]
         return {**batch, "rainy": rainy, "clean": clean}
 
 
