@@ -5,10 +5,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
+from raincleave.errors import ConfigError
 from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
 from raincleave.training import (
     AtomicCheckpoints,
     WarmupCosine,
+    WarmupEMA,
     compile_stages,
     native_precision,
 )
@@ -31,6 +33,26 @@ def test_the_rate_rises_to_its_full_height_and_falls_to_the_floor():
     assert seen[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
     assert seen[8] == pytest.approx(2 * (0.1 + 0.9 * 0.5)), "half of the cosine's way"
     assert seen[12] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("steps", "decay", "share"), [(300, 0.998, 1e-12), (300, 0.5, 1e-12)])
+def test_the_average_forgets_where_a_short_training_began(steps, decay, share):
+    ema, average = WarmupEMA(decay), torch.ones((), dtype=torch.float64)
+    for count in range(1, steps):
+        average = ema.averaged(average, torch.zeros_like(average), torch.tensor(count))
+    assert 0 <= float(average) < share, "the share of the first weights in the last average"
+
+
+def test_the_average_s_memory_grows_up_to_its_decay():
+    ema, kept = WarmupEMA(0.9), []
+    for count in (0, 30, 80, 81, 5000):
+        kept.append(float(ema.averaged(torch.ones(()), torch.zeros(()), torch.tensor(count))))
+    assert kept == pytest.approx([0.1, 31 / 40, 0.9, 0.9, 0.9])
+
+
+def test_an_average_that_keeps_everything_is_refused():
+    with pytest.raises(ConfigError, match=r"WarmupEMA's decay is 1\.0"):
+        WarmupEMA(1.0)
 
 
 def test_a_resumed_schedule_goes_on_and_may_be_longer():

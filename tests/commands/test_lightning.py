@@ -23,7 +23,7 @@ TINY = ["--model=DRN", "--model.stages=1", "--model.recursions=1", "--model.chan
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 SMALL = ["--data.patch_size=24", "--data.batch_size=2", "--data.num_workers=0"]
 FLOAT = ["--trainer.accelerator=cpu", "--trainer.precision=32"]
-EMA = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.8"]
+EMA = ["--trainer.callbacks+=WarmupEMA", "--trainer.callbacks.decay=0.8"]
 ADAM = ["--optimizer=Adam", "--optimizer.lr=0.01", "--lr_scheduler=WarmupCosine"]
 
 
@@ -177,7 +177,7 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_checkpoint(pairs, capsys)
         (["--data.root={pairs}", "--trainer.precision=7"], "--trainer.precision cannot be 7"),
         (["--data.root={pairs}", "--ckpt_path=last"], "no run with a last.ckpt"),
         (["--data.root={pairs}", "--model.init_from=gone.ckpt"], "no file gone.ckpt"),
-        (["--data.root={pairs}", *EMA, *EMA], "more than one.*EMAWeightAveraging"),
+        (["--data.root={pairs}", *EMA, *EMA], "more than one.*WarmupEMA"),
         (
             ["--data.root={pairs}", *SMALL, *ADAM, "--trainer.max_epochs=-1"],
             "WarmupCosine spans.*--trainer.max_steps",

@@ -12,7 +12,7 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
@@ -29,12 +29,13 @@ from raincleave.training import (
     ProgressBar,
     StopOnNaN,
     WarmupCosine,
+    WarmupEMA,
     WriteImages,
     compile_stages,
     native_precision,
 )
 
-__all__ = ["EMAWeightAveraging", "RaincleaveCLI", "main"]  # callbacks have short names if imported
+__all__ = ["RaincleaveCLI", "WarmupEMA", "main"]  # callbacks have short names if imported
 
 _NOISE = (
     "💡",

@@ -1,5 +1,6 @@
-"""What training adds to Lightning: a schedule, callbacks, and the best use of the machine."""
+"""What training adds to Lightning: a schedule, an average, callbacks, the machine's best use."""
 
+from raincleave.training.averaging import WarmupEMA
 from raincleave.training.export import ExportWeights
 from raincleave.training.guard import StopOnNaN
 from raincleave.training.images import ImageStrip, WriteImages
@@ -14,6 +15,7 @@ __all__ = [
     "ProgressBar",
     "StopOnNaN",
     "WarmupCosine",
+    "WarmupEMA",
     "WriteImages",
     "compile_stages",
     "native_precision",
