@@ -106,6 +106,20 @@ def test_screen_never_clips_and_veil_greys():
     assert black.max() < 0.5
 
 
+def test_mist_thins_with_the_rain():
+    grey = torch.full((2, 3, 64, 64), 0.2)
+    rain = Rain(veil=(0.5, 0.5), veil_at=0.04, cover=(0.5, 0.5))
+    dense = RainRenderer(rain, generator=generator()).with_(brightness=(0.6, 0.6))(grey)
+    assert dense.rain.mean() > 0.04
+    assert dense.rainy.amin() > 0.2 + 0.5 * (0.55 - 0.2) - 1e-6, "half of the picture is mist"
+    thin = RainRenderer(rain, generator=generator()).with_(brightness=(0.01, 0.01))(grey)
+    share = thin.rain.mean((1, 2, 3)) / 0.04
+    mist = thin.rainy.amin((1, 2, 3)) - 0.2
+    assert torch.all(share < 0.3)
+    assert torch.all(mist < 0.5 * share * (0.9 - 0.2) + 1e-6)
+    assert torch.all(mist > 0.5 * share * (0.55 - 0.2) - 1e-6)
+
+
 def test_p_and_same_on_batch():
     clean = torch.rand(64, 3, 16, 16, generator=generator())
     rainy, rain = RainRenderer("heavy", p=0.5, generator=generator())(clean)

@@ -79,6 +79,9 @@ class Rain:
     """Probability that the rain is blended by screen, 1 − (1 − B)(1 − R), instead of added."""
     veil: Range = (0, 0)
     """Share of the picture replaced by even grey mist, uniform."""
+    veil_at: float = 0.0
+    """Mean of R, in image units, from which on the mist is as dense as drawn; in less rain, whose
+    farthest drops it is, it is thinner. With 0 there is mist whatever it rains."""
     tint: float = 0.0
     """Standard deviation of the streaks' colour about white, a channel; 0 is achromatic."""
     noise: Range = (0, 0)
@@ -133,6 +136,7 @@ PRESETS: dict[str, Rain] = {
         blur=(0, 2.5),
         screen=0.5,
         veil=(0, 0.25),
+        veil_at=0.04,
         tint=0.02,
         noise=(0, 0.02),
         jpeg=(60, 98),

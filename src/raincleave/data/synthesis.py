@@ -139,6 +139,8 @@ class RainRenderer(nn.Module):
         rainy = clean + colour * (1 - screen * clean)
         if rain.veil[1] > 0:
             veil, grey = each(draw.uniform(*rain.veil)), each(draw.uniform(0.55, 0.9))
+            if rain.veil_at > 0:
+                veil = veil * (layer.mean((1, 2, 3), keepdim=True) / rain.veil_at).clamp(max=1)
             rainy = rainy * (1 - veil) + grey * veil
         rainy = rainy.clamp(0, 1)
         if rain.noise[1] > 0:
