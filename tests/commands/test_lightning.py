@@ -107,6 +107,15 @@ def test_best_weights_are_the_averaged_ones_that_were_validated(pairs):
     assert not same(weights(), best["current_model_state"])
 
 
+@pytest.mark.parametrize("end", ["--trainer.max_steps=7", "--trainer.max_epochs=2"])
+def test_the_last_weights_are_validated_wherever_the_interval_ends(pairs, end):
+    often = ["--trainer.val_check_interval=5", "--trainer.check_val_every_n_epoch=null"]
+    fit(pairs, *ADAM, "--lr_scheduler.warmup_steps=2", end, *often)  # epochs have 4 batches
+    last = torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == (7 if "steps" in end else 8)
+    assert same(weights(), last["state_dict"]), "they are better than those of step 5"
+
+
 def test_the_logger_has_curves_of_every_stage_and_strips(pairs):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -134,7 +143,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pairs):
         torch.load(Path(folder) / RUN / "checkpoints/last.ckpt", weights_only=True)
         for folder in ("whole", "killed")
     ]
-    assert [end["global_step"] for end in ends] == [9, 9]
+    assert [end["global_step"] for end in ends] == [10, 10]
     assert same(ends[0]["current_model_state"], ends[1]["current_model_state"])
     assert same(ends[0]["state_dict"], ends[1]["state_dict"])
     assert same(weights("whole"), weights("killed"))

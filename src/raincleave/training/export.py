@@ -33,6 +33,11 @@ class ExportWeights(Callback):
         self.best = float("-inf")
         self._validated: dict[str, Tensor] | None = None
 
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Have the last weights validated, and so kept, wherever the interval of validation ends."""
+        if trainer.global_step >= trainer.estimated_stepping_batches:
+            trainer.should_stop = True
+
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any
     ) -> None:
