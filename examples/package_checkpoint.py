@@ -3,8 +3,9 @@
     raincleave evaluate w.safetensors --data Rain100H --root DIR --stages all --json h.json
     python examples/package_checkpoint.py w.safetensors drn-7x7 --card card.json --figures h.json
 
-The card holds what only its trainer knows: ``training``, ``licence`` and, where the weights are on
-the Hub, ``hub`` (see the docstring of `raincleave.hub`). The figures are those that ``raincleave
+The card holds what only its trainer knows: ``training``, ``licence``, a ``note`` if there is
+something more to be said and, where the weights are on the Hub, ``hub`` (see the docstring of
+`raincleave.hub`). The figures are those that ``raincleave
 evaluate`` wrote for this very file. The rest is measured.
 """
 
@@ -33,7 +34,7 @@ def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
     Args:
         weights: a ``.safetensors`` file (or ``.ckpt``) of one of our networks.
         name: of the checkpoint, such as ``drn-7x7.heavy``.
-        card: ``training`` and ``figures``, optionally ``licence`` and ``hub``.
+        card: ``training`` and ``figures``, optionally ``licence``, ``note`` and ``hub``.
         root: of the checkout.
 
     Returns:
@@ -91,9 +92,11 @@ def figures(evaluation: dict, sha256: str) -> dict:
 
 def check(card: dict) -> None:
     """Refuse a card that leaves something out or says something nobody asked for."""
-    unknown = card.keys() - {"training", "figures", "licence", "hub"}
+    unknown = card.keys() - {"training", "figures", "licence", "hub", "note"}
     if unknown:
         raise ConfigError(f"the card has {min(unknown)!r}, which no entry has.")
+    if not isinstance(card.get("note", ""), str):
+        raise ConfigError("the card's note is no text.")
     check_fields(card.get("training", {}), TRAINING, "training")
     for figure in card.get("figures", []):
         stages = FIGURE | ({"stages": list} if "stages" in figure else {})

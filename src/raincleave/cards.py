@@ -91,6 +91,8 @@ def _facts(arguments: dict[str, Any], entry: dict[str, Any]) -> str:
         before = f"{f['input_psnr']:.2f} dB / {f['input_ssim']:.3f}"
         after = f"{f['psnr']:.2f} dB / {f['ssim']:.3f}"
         lines.append(f"| {f['dataset']} | {f['protocol']} | {f['images']} | {before} | {after} |")
+    if note := entry.get("note"):
+        lines += ["", "## Note", "", note]
     return "\n".join(lines)
 
 

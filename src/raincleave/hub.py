@@ -15,7 +15,8 @@
                      "steps": 30000, "hours": 2.5, "machine": "...", "seed": 0, "commit": "..."},
         "figures": [{"dataset": "Rain100H", "protocol": "csdwren", "images": 100,
                      "input_psnr": 13.55, "input_ssim": 0.379, "psnr": 26.9, "ssim": 0.86,
-                     "stages": [{"stage": 1, "psnr": 20.1, "ssim": 0.7}, ...]}]   optional
+                     "stages": [{"stage": 1, "psnr": 20.1, "ssim": 0.7}, ...]}],  optional
+        "note": "..."                               what else a user should know, optional
     }}
 
 ``examples/package_checkpoint.py`` writes an entry from a trained file and a card.

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from raincleave import DRN
+from raincleave.cards import model_card
 from raincleave.errors import CheckpointError, ConfigError
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "package_checkpoint.py"))
@@ -38,7 +39,7 @@ def weights(tmp_path):
 
 
 def test_the_entry_says_what_was_packaged(weights, root):
-    SCRIPT["package"](weights, "drn-small", CARD, root)
+    SCRIPT["package"](weights, "drn-small", CARD | {"note": "Small."}, root)
     entries = json.loads((root / "checkpoints.json").read_text())
     assert list(entries) == ["drn-small", "z"]
     data = (root / "src" / "raincleave" / "weights" / "drn-small.safetensors").read_bytes()
@@ -52,7 +53,11 @@ def test_the_entry_says_what_was_packaged(weights, root):
         "source": "trained by raincleave",
         "licence": "Apache-2.0",
         **CARD,
+        "note": "Small.",
     }
+    entry = entries["drn-small"]
+    configuration = {key: entry[key] for key in ("architecture", "arguments")}
+    assert "## Note\n\nSmall." in str(model_card(configuration, 923, entry))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def test_the_entry_says_what_was_packaged(weights, root):
         ({"figures": []}, "has no figures"),
         ({"figures": [{"psnr": 20.0}]}, "figures of the card must have dataset, protocol"),
         ({"training": {**CARD["training"], "steps": "many"}}, "steps='many'"),
+        ({"note": ["a", "b"]}, "note is no text"),
         ({"colour": "red"}, "'colour', which no entry has"),
     ],
 )

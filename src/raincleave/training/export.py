@@ -34,7 +34,7 @@ class ExportWeights(Callback):
         self._validated: dict[str, Tensor] | None = None
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Have the last weights validated, and so kept, wherever the interval of validation ends."""
+        """Have the last weights validated, and so kept, wherever validation's interval ends."""
         if trainer.global_step >= trainer.estimated_stepping_batches:
             trainer.should_stop = True
 
