@@ -27,6 +27,7 @@ OPEN = 4.0  # bias of a gate that lets (nearly) everything pass, negative nothin
 PASSED = torch.sigmoid(torch.tensor(OPEN)) * torch.tanh(
     torch.sigmoid(torch.tensor(OPEN)) * torch.tanh(torch.tensor(SCALE))
 )  # what white becomes on its way to f_out
+WANTED = {"mapping": "residual", "cell": "lstm", "res_blocks": 5, "sees_rainy": True}
 
 
 def silence(network, kind, channel):
@@ -101,8 +102,11 @@ def main():
     parser.add_argument("--preset", default="heavy")
     args = parser.parse_args()
     srn = load(args.srn)
-    if not isinstance(srn, SRN) or (srn.mapping, len(srn.f_res)) != ("residual", 5):
-        raise SystemExit(f"{args.srn} is no SRN with residual mapping and five ResBlocks.")
+    if not isinstance(srn, SRN) or any(srn.hparams[k] != v for k, v in WANTED.items()):
+        raise SystemExit(
+            f"{args.srn} is no SRN with residual mapping, LSTM, five ResBlocks and the rainy picture "
+            "at every stage; train one with `raincleave fit --model SRN`."
+        )
     pictures = (middle(read_image(Picture(p))[None], 96) for p in image_files_of(args.photos))
     clean = torch.cat(list(islice(pictures, 2))).float() / 255
     rainy = RainRenderer(args.preset, generator=torch.Generator().manual_seed(0))(clean).rainy

@@ -35,12 +35,12 @@ def test_the_rate_rises_to_its_full_height_and_falls_to_the_floor():
     assert seen[12] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("steps", "decay", "share"), [(300, 0.998, 1e-12), (300, 0.5, 1e-12)])
-def test_the_average_forgets_where_a_short_training_began(steps, decay, share):
+@pytest.mark.parametrize("decay", [0.998, 0.5])
+def test_the_average_forgets_where_a_short_training_began(decay):
     ema, average = WarmupEMA(decay), torch.ones((), dtype=torch.float64)
-    for count in range(1, steps):
+    for count in range(1, 300):
         average = ema.averaged(average, torch.zeros_like(average), torch.tensor(count))
-    assert 0 <= float(average) < share, "the share of the first weights in the last average"
+    assert 0 <= float(average) < 1e-12, "the share of the first weights in the last average"
 
 
 def test_the_average_s_memory_grows_up_to_its_decay():

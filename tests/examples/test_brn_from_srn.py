@@ -34,5 +34,8 @@ def test_brn_does_what_its_srn_does(example, pairs, srn, tmp_path):
 
 
 def test_another_network_is_refused(example, pairs, tiny, tmp_path):
-    with pytest.raises(SystemExit, match="no SRN with residual mapping"):
-        example("brn_from_srn", tiny, tmp_path / "b.safetensors", "--photos", pairs / "clean")
+    SRN(stages=1, cell="gru").save(tmp_path / "gru.safetensors")
+    SRN(stages=1, sees_rainy=False).save(tmp_path / "srn-x.safetensors")
+    for other in (tiny, tmp_path / "gru.safetensors", tmp_path / "srn-x.safetensors"):
+        with pytest.raises(SystemExit, match="no SRN with residual mapping, LSTM"):
+            example("brn_from_srn", other, tmp_path / "b.safetensors", "--photos", pairs / "clean")

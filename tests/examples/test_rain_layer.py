@@ -5,7 +5,6 @@ from raincleave.models import BRN
 
 
 def test_a_layer_of_nothing_adds_up_by_as_much_as_it_lacks(example, pairs, tmp_path):
-    torch.manual_seed(0)
     network = BRN(stages=1)
     with torch.no_grad():
         for last in (network.f_r.f_out, network.f_x.f_out):
