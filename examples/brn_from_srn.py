@@ -104,8 +104,8 @@ def main():
     srn = load(args.srn)
     if not isinstance(srn, SRN) or any(srn.hparams[k] != v for k, v in WANTED.items()):
         raise SystemExit(
-            f"{args.srn} is no SRN with residual mapping, LSTM, five ResBlocks and the rainy picture "
-            "at every stage; train one with `raincleave fit --model SRN`."
+            f"{args.srn} is no SRN with residual mapping, LSTM and five ResBlocks that sees the "
+            "rainy picture at every stage; train one with `raincleave fit --model SRN`."
         )
     pictures = (middle(read_image(Picture(p))[None], 96) for p in image_files_of(args.photos))
     clean = torch.cat(list(islice(pictures, 2))).float() / 255
