@@ -7,6 +7,10 @@ The card holds what only its trainer knows: ``training``, ``licence``, a ``note`
 something more to be said and, where the weights are on the Hub, ``hub`` (see the docstring of
 `raincleave.hub`). The figures are those that ``raincleave
 evaluate`` wrote for this very file. The rest is measured.
+
+Large networks may be stored in half precision, half the size, and compute in float32 all the same:
+``load("w.safetensors", dtype=torch.float16).save("half.safetensors")`` writes such a file, which is
+then the one to evaluate and to package.
 """
 
 import argparse
@@ -14,9 +18,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+
 from raincleave import load
 from raincleave.errors import ConfigError, RaincleaveError
-from raincleave.weightfiles import write_bytes
+from raincleave.weightfiles import parse_safetensors, write_bytes
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -41,7 +47,7 @@ def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
         The entry.
     """
     check(card)
-    model = load(weights)
+    model = load(weights, dtype=stored_in(weights))
     file = f"{name}.safetensors"
     target = root / "src" / "raincleave" / "weights" / file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,14 @@ def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
     text = json.dumps(dict(sorted(entries.items())), indent=2, ensure_ascii=False)
     write_bytes(table, f"{text}\n".encode())
     return entry
+
+
+def stored_in(weights: Path) -> torch.dtype:
+    """The type in which a file holds its weights, float32 for a Lightning checkpoint."""
+    if weights.suffix != ".safetensors":
+        return torch.float32
+    tensors = parse_safetensors(weights.read_bytes(), str(weights))[1]
+    return next(iter(tensors.values())).dtype
 
 
 def figures(evaluation: dict, sha256: str) -> dict:

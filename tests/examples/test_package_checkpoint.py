@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from raincleave import DRN
+from raincleave import DRN, load
 from raincleave.cards import model_card
 from raincleave.errors import CheckpointError, ConfigError
 
@@ -36,6 +37,18 @@ def weights(tmp_path):
     torch.manual_seed(0)
     DRN(stages=2, recursions=1, channels=4).save(tmp_path / "trained.safetensors")
     return tmp_path / "trained.safetensors"
+
+
+def test_half_precision_stays_half_in_the_package_and_float32_in_use(weights, root):
+    load(weights, dtype=torch.float16).save(root / "half.safetensors")
+    entry = SCRIPT["package"](root / "half.safetensors", "drn-half", CARD, root)
+    packaged = root / "src" / "raincleave" / "weights" / "drn-half.safetensors"
+    assert {value.dtype for value in load_file(packaged).values()} == {torch.float16}
+    assert entry["size"] < weights.stat().st_size * 0.7
+    rainy = torch.rand(1, 3, 16, 16)
+    half, whole = load(packaged), load(weights)
+    assert half.f_in.weight.dtype == torch.float32
+    torch.testing.assert_close(half.derain(rainy), whole.derain(rainy), atol=1e-3, rtol=0)
 
 
 def test_the_entry_says_what_was_packaged(weights, root):
