@@ -1,9 +1,23 @@
+import pytest
+
+
 def test_every_kind_rains_and_every_network_has_its_column(example, pairs, nothing):
-    options = pairs / "clean", nothing, "drn-7x7", "--images", "2"
-    head, _, *rows = example("kinds_of_rain", *options)
+    options = pairs / "clean", nothing, "drn-7x7", "--images", "2", "--side", "48"
+    head, _, dry, *rows = example("kinds_of_rain", *options)
     assert head == "| 2 photographs | rainy | nothing | drn-7x7 |"
-    assert len(rows) == 7
+    kind, rainy, same, trained = dry.strip("| ").split(" | ")
+    assert (kind, rainy) == ("dry", "100.00 / 1.000")
+    assert same == rainy
+    assert 25 < float(trained.split(" / ")[0]) < 100
+    assert [row.split()[1] for row in rows] == ["light", "heavy", "real"]
     for row in rows:
         _, rainy, same, trained = row.strip("| ").split(" | ")
-        assert 15 < float(rainy.split(" / ")[0]) < 40
+        assert 8 < float(rainy.split(" / ")[0]) < 40
         assert same == rainy != trained
+
+
+@pytest.mark.parametrize("kind", ["soft, at 40–55°", "hard, bright"])
+def test_single_kinds_are_chosen(example, pairs, nothing, kind):
+    options = pairs / "clean", nothing, "--images", "1", "--side", "48", "--kinds", kind
+    _, _, row = example("kinds_of_rain", *options)
+    assert row.startswith(f"| {kind} | ")
