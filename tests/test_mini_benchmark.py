@@ -2,7 +2,7 @@
 
 After packaging a checkpoint, or changing one on purpose, write its new scores with::
 
-    python tests/test_mini_benchmark.py
+    python tests/test_mini_benchmark.py        # or of some only: ... drn-7x7 srn-6
 
 and look at the difference before you commit ``tests/golden/mini_benchmark.json``.
 """
@@ -10,6 +10,7 @@ and look at the difference before you commit ``tests/golden/mini_benchmark.json`
 import json
 import math
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,13 +102,13 @@ def test_checkpoints_keep_their_scores(name):
 
 
 def main():
-    found = {}
-    for name in list_models():
+    found = json.loads(GOLDEN.read_text())["checkpoints"] if sys.argv[1:] else {}
+    for name in sys.argv[1:] or list_models():
         decibels, similarity = checkpoint_scores(name)
         sha256 = checkpoints()[name]["sha256"]
         found[name] = {"psnr": decibels, "ssim": similarity, "sha256": sha256}
         print(f"{name:24} {decibels:8.4f} {similarity:8.5f}")
-    golden = {"input": scores(*dozen()), "checkpoints": found}
+    golden = {"input": scores(*dozen()), "checkpoints": dict(sorted(found.items()))}
     GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
 
 
