@@ -1,7 +1,7 @@
 """Where RRANet looks: the RLCN image and the attention maps, as figure 1 of the paper.
 
-    python examples/attention.py --model rranet.safetensors     # of examples/rainy.png
-    python examples/attention.py photo.jpg --model rranet.safetensors --stage 6 -o attention.png
+    python examples/attention.py                                # of examples/rainy.png
+    python examples/attention.py photo.jpg --model rranet.heavy --stage 1 -o attention.png
 
 White in the RLCN image is brighter than its neighbourhood. White in a map lets the features of the
 encoder pass, black holds them back. Maps are drawn at the size of the picture, the coarsest first.
@@ -23,7 +23,7 @@ from raincleave.models import RRANet
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rainy", nargs="?", default=Path(__file__).with_name("rainy.png"))
-    parser.add_argument("--model", required=True, help="weights of an RRANet")
+    parser.add_argument("--model", default="rranet", help="name of a checkpoint or weights")
     parser.add_argument("--stage", type=int, help="whose maps are drawn; else the last one's")
     parser.add_argument("-o", "--output", default="attention.png")
     args = parser.parse_args()

@@ -37,3 +37,8 @@ def test_other_networks_and_stages_are_refused(example, tiny, rranet, tmp_path, 
     with pytest.raises(SystemExit):
         example("attention", "--model", tmp_path / "rranet.safetensors", "--stage", "3")
     assert "--stage is 1 to 2, not 3" in capsys.readouterr().err
+
+
+def test_without_arguments_the_packaged_network_looks_at_the_packaged_picture(example):
+    (line,) = example("attention")
+    assert "attention, 1/1" in line
