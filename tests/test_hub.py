@@ -108,6 +108,12 @@ def test_the_header_says_everything(drn, tmp_path):
     assert not list(tmp_path.rglob("*.part*"))
 
 
+def test_the_same_weights_make_the_same_file(drn, tmp_path):
+    for number in range(8):  # safetensors writes the header's entries in no fixed order
+        drn.save(tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_notes_of_the_command_line_are_no_arguments(drn, tmp_path):
     drn.hparams["_class_path"] = "raincleave.models.DRN"
     drn.save(tmp_path / "a.safetensors")

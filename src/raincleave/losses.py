@@ -100,11 +100,25 @@ def ssim_l1(x: Tensor, y: Tensor) -> Tensor:
     return -ssim(x, y) + (x.float() - y.float()).abs().mean((1, 2, 3))
 
 
+def ssim_psnr(x: Tensor, y: Tensor) -> Tensor:
+    """``−SSIM + log10(MSE + 1e-5)``, which is −SSIM − PSNR / 10, not from the papers; (B,).
+
+    An error in a nearly dry image weighs as much here as it does in the mean of the PSNRs, where
+    L1 leaves it to the images with much rain. The sum keeps the logarithm above that of 50 dB.
+
+    Examples:
+        >>> ssim_psnr(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
+        tensor([-2.9708])
+    """
+    return -ssim(x, y) + torch.log10(mse(x, y) + 1e-5)
+
+
 LOSSES: dict[str, Loss] = {
     "ssim": negative_ssim,
     "mse": mse,
     "mse_log_ssim": mse_log_ssim,
     "ssim_l1": ssim_l1,
+    "ssim_psnr": ssim_psnr,
 }
 """By the names that `Derainer` takes for its ``loss``."""
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,21 @@ def parse_safetensors(data: bytes, source: str) -> tuple[dict[str, str], dict[st
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source} is not a readable safetensors file ({reason}).") from error
     return header.get("__metadata__", {}), weights
+
+
+def to_safetensors(weights: Mapping[str, "Tensor"], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file, the same ones whenever the weights and metadata are.
+
+    The library writes the metadata in an order that changes from call to call, and with it the
+    sha256 that a card names.
+    """
+    from safetensors.torch import save
+
+    data = save(dict(weights), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors begin at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def parse_pickle(data: bytes, source: str) -> dict[str, Any]:

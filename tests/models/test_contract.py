@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from raincleave.errors import ConfigError, ImageError
-from raincleave.losses import ssim
+from raincleave.losses import ssim, ssim_psnr
+from raincleave.metrics import psnr
 from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet
 
 SMALL = {
@@ -168,6 +169,18 @@ def test_checkpointed_stages_train_the_same(model):
 
 def test_hyper_parameters_are_json(model):
     assert type(model)(**json.loads(json.dumps(dict(model.hparams)))).hparams == model.hparams
+
+
+def test_ssim_psnr_is_the_sum_of_both_and_finite_without_an_error():
+    clean = 0.7 * batch()["clean"]
+    for error in (0.2, 0.02):
+        rainy = clean + error
+        of_psnr = (ssim_psnr(rainy, clean) + ssim(rainy, clean)).double()
+        by_hand = -psnr(rainy, clean, protocol="rgb") / 10
+        torch.testing.assert_close(of_psnr, by_hand, atol=0.02, rtol=0)
+    same = clean.clone().requires_grad_()
+    ssim_psnr(same, clean).sum().backward()
+    assert same.grad.isfinite().all()
 
 
 def test_an_unknown_loss_is_named():

@@ -20,7 +20,7 @@ from raincleave.metrics import DerainPSNR, DerainSSIM
 from raincleave.models.pretrained import Pretrained
 
 Supervision = Literal["single", "recursive"]
-LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1"]
+LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1", "ssim_psnr"]
 Batch = dict[str, Any]
 """``{"rainy": (B, 3, H, W), "clean": (B, 3, H, W), "name": list[str]}``, float32 RGB in [0, 1]."""
 R = TypeVar("R")
@@ -44,8 +44,8 @@ class Derainer(Pretrained):
     Args:
         supervision: which stages the loss sees: ``"single"``, the last one, or ``"recursive"``,
             all with the family's published weights. None is what the paper settled on.
-        loss: ``"ssim"`` (negative SSIM), ``"mse"``, ``"mse_log_ssim"`` or ``"ssim_l1"``. None is
-            the paper's.
+        loss: ``"ssim"`` (negative SSIM), ``"mse"``, ``"mse_log_ssim"``, ``"ssim_l1"`` or
+            ``"ssim_psnr"``. None is the paper's.
         checkpoint_stages: recompute each stage in the backward pass instead of keeping its
             activations, so that training memory grows with one stage, not with their number.
     """

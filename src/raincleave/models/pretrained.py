@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from lightning.pytorch import LightningModule
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from raincleave.errors import CheckpointError
 from raincleave.remote import Access
-from raincleave.weightfiles import write_bytes
+from raincleave.weightfiles import to_safetensors, write_bytes
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 D = TypeVar("D", bound="Pretrained")
