@@ -2,15 +2,18 @@
 
     python examples/kinds_of_rain.py PHOTOS drn-7x7 drn-7x7.heavy --images 50
     python examples/kinds_of_rain.py PHOTOS drn-7x7 --kinds soft hard "soft, long" --side 256
+    python examples/kinds_of_rain.py PHOTOS rranet.real --kinds real --by-strength
 
 PHOTOS is a folder of clean photographs that no network was trained on; each kind of rain is drawn
 on the same ones. Printed are PSNR / SSIM (csdwren), means; *dry* against the photograph itself, no
 more than 100 dB. A kind that training did not show stays: a network trained on slants up to 30
-degrees gains nothing at 45.
+degrees gains nothing at 45. ``--by-strength`` parts each kind by the PSNR of the rainy photograph:
+where there is little to remove, a network may take more than the rain.
 """
 
 import argparse
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
@@ -41,10 +44,12 @@ KINDS = {
 
 
 PRINTED = ["dry", *PRESETS]
+STRENGTHS = (0, 22, 26, 30, 34, 100)
+"""PSNR of the rainy photograph in dB, between which ``--by-strength`` takes the means."""
 
 
 def measure(networks, photos, kind, side=None):
-    """Mean (PSNR, SSIM) of the rainy photographs, and of what each network makes of them."""
+    """[(PSNR, SSIM) of each photograph] for the rainy ones, and for what each network makes."""
     rain = KINDS.get(kind, "heavy" if kind == "dry" else kind)
     generator = torch.Generator().manual_seed(0)
     renderer = RainRenderer(rain, p=float(kind != "dry"), generator=generator)
@@ -56,7 +61,22 @@ def measure(networks, photos, kind, side=None):
         for column, image in zip(scores, images, strict=True):
             # The PSNR of a picture with itself is infinite.
             column.append((min(psnr(image, clean).item(), 100), ssim(image, clean).item()))
-    return [[mean(values) for values in zip(*column, strict=True)] for column in scores]
+    return scores
+
+
+def parts(scores):
+    """(between which PSNRs of the rainy photographs, the scores of those), where there are any."""
+    for low, high in pairwise(STRENGTHS):
+        chosen = [k for k, (rainy, _) in enumerate(scores[0]) if low <= rainy < high]
+        if chosen:
+            label = f"above {low} dB" if high == STRENGTHS[-1] else f"{low} to {high} dB"
+            yield f"{label}: {len(chosen)}", [[column[k] for k in chosen] for column in scores]
+
+
+def row(label, scores):
+    """A line of the table: the means of every column."""
+    means = ([mean(values) for values in zip(*column, strict=True)] for column in scores)
+    return f"| {label} | {' | '.join(f'{p:.2f} / {s:.3f}' for p, s in means)} |"
 
 
 def main():
@@ -65,6 +85,7 @@ def main():
     parser.add_argument("models", nargs="+", help="names of checkpoints or files of weights")
     parser.add_argument("--images", type=int, default=50, help="so many, evenly taken")
     parser.add_argument("--side", type=int, help="only the middle of each, so many pixels")
+    parser.add_argument("--by-strength", action="store_true", help="strong and weak rain apart")
     parser.add_argument("--kinds", nargs="+", default=PRINTED, choices=[*PRINTED, *KINDS])
     args = parser.parse_args()
     photos = evenly(image_files_of(args.photos), args.images)
@@ -73,8 +94,10 @@ def main():
     print(f"| {len(photos)} photographs | rainy | {' | '.join(labels)} |")
     print("|---|" + "---|" * (1 + len(labels)))
     for kind in args.kinds:
-        cells = (f"{p:.2f} / {s:.3f}" for p, s in measure(networks, photos, kind, args.side))
-        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+        scores = measure(networks, photos, kind, args.side)
+        print(row(kind, scores), flush=True)
+        if args.by_strength and kind != "dry":
+            print(*(row(f"{kind}, {label}", some) for label, some in parts(scores)), sep="\n")
 
 
 if __name__ == "__main__":

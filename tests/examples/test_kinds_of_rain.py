@@ -21,3 +21,19 @@ def test_single_kinds_are_chosen(example, pairs, nothing, kind):
     options = pairs / "clean", nothing, "--images", "1", "--side", "48", "--kinds", kind
     _, _, row = example("kinds_of_rain", *options)
     assert row.startswith(f"| {kind} | ")
+
+
+def test_strong_and_weak_rain_apart(example, pairs, nothing):
+    options = pairs / "clean", nothing, "--images", "4", "--side", "48", "--kinds", "real"
+    _, _, whole, *rows = example("kinds_of_rain", *options, "--by-strength")
+    counts = []
+    for row in rows:
+        label, rainy, same = row.strip("| ").split(" | ")
+        bounds, count = label.removeprefix("real, ").split(": ")
+        low, *high = (float(word) for word in bounds.split() if word.isdigit())
+        assert low <= float(rainy.split(" / ")[0]) < (high[0] if high else 100)
+        assert same == rainy
+        counts.append(int(count))
+    photos = int(example("kinds_of_rain", *options)[0].split()[1])
+    assert sum(counts) == photos > 1
+    assert whole.startswith("| real | ")
