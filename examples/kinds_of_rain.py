@@ -45,7 +45,8 @@ KINDS = {
 
 PRINTED = ["dry", *PRESETS]
 STRENGTHS = (0, 22, 26, 30, 34, 100)
-"""PSNR of the rainy photograph in dB, between which ``--by-strength`` takes the means."""
+"""PSNR of the rainy photograph in dB, between which ``--by-strength`` takes the means;
+a dry one, of 100 dB, is in none."""
 
 
 def measure(networks, photos, kind, side=None):
@@ -96,8 +97,9 @@ def main():
     for kind in args.kinds:
         scores = measure(networks, photos, kind, args.side)
         print(row(kind, scores), flush=True)
-        if args.by_strength and kind != "dry":
-            print(*(row(f"{kind}, {label}", some) for label, some in parts(scores)), sep="\n")
+        if args.by_strength:
+            for label, some in parts(scores):
+                print(row(f"{kind}, {label}", some), flush=True)
 
 
 if __name__ == "__main__":

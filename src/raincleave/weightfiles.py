@@ -46,7 +46,7 @@ def parse_safetensors(data: bytes, source: str) -> tuple[dict[str, str], dict[st
     try:
         weights = load(data)
         # The load above has checked that the header is where and what it says.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header, _ = _header(data)
     except Exception as error:  # a corrupt header surfaces as whatever it happens to break
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source} is not a readable safetensors file ({reason}).") from error
@@ -62,10 +62,16 @@ def to_safetensors(weights: Mapping[str, "Tensor"], metadata: Mapping[str, str])
     from safetensors.torch import save
 
     data = save(dict(weights), dict(metadata))
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    entries, end = _header(data)
+    header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the tensors begin at a multiple of 8
     return len(header).to_bytes(8, "little") + header + data[end:]
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The entries of a safetensors file's header, and where it ends and the tensors begin."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), end
 
 
 def parse_pickle(data: bytes, source: str) -> dict[str, Any]:
