@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
@@ -145,6 +146,10 @@ def test_reading_odd_pictures(tmp_path: Path):
     upright = read_image(Picture(tmp_path / "lying.png"))
     assert upright.shape == (3, 6, 4)
     assert upright[:, 0, 0].tolist() == [10, 20, 30]
+    pillow_heif.register_heif_opener()
+    lying.save(tmp_path / "lying.heic", exif=exif.tobytes())
+    assert read_size(Picture(tmp_path / "lying.heic")) == (6, 4)
+    assert read_image(Picture(tmp_path / "lying.heic")).shape == (3, 6, 4)
     wide = np.zeros((2, 5, 3), np.uint8)
     wide[:, 3:] = 9
     Image.fromarray(wide).save(tmp_path / "wide.png")

@@ -1,6 +1,10 @@
 """Pictures from files, whole or refused; into files, whole or not at all."""
 
+import subprocess
+import sys
+
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -60,12 +64,13 @@ def test_half_a_bomb_opens_without_a_warning(tmp_path, photo, monkeypatch, recwa
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".heic"])
 def test_saved_with_its_metadata(tmp_path, photo, suffix):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     exif[0x0112] = 6
     exif[0x8769] = {0x829A: 0.5}
+    pillow_heif.register_heif_opener()
     photo.save(tmp_path / f"a{suffix}", exif=exif.tobytes(), icc_profile=b"a profile")
     tensor, restore = to_tensor(tmp_path / f"a{suffix}")
     save(restore(tensor), tmp_path / f"b{suffix}")
@@ -120,9 +125,10 @@ def test_palette_gif_comes_out_as_a_gif(tmp_path):
         assert again.convert("RGBA").getpixel((7, 0))[3] == 0
 
 
-def test_jpeg_is_saved_with_little_loss(tmp_path, photo):
-    save(photo, tmp_path / "a.jpg")
-    with Image.open(tmp_path / "a.jpg") as again:
+@pytest.mark.parametrize("suffix", [".jpg", ".heic"])
+def test_saved_with_little_loss(tmp_path, photo, suffix):
+    save(photo, tmp_path / f"a{suffix}")
+    with Image.open(tmp_path / f"a{suffix}") as again:
         error = np.asarray(again).astype(float) - np.asarray(photo)
     assert (error**2).mean() < 30  # noise at Pillow's own settings: above 1000
 
@@ -154,3 +160,32 @@ def test_failed_write_keeps_the_old_file(tmp_path, photo, monkeypatch):
         save(photo, tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+def test_heic_is_told_by_its_content(tmp_path, photo):
+    pillow_heif.from_pillow(photo).save(tmp_path / "a.heic", quality=-1, chroma=444)
+    (tmp_path / "renamed.jpg").write_bytes((tmp_path / "a.heic").read_bytes())
+    # A process of its own, in which nothing has told Pillow of HEIC.
+    script = (
+        "import sys, numpy as np; from raincleave.inference.files import read, save;"
+        "image = read(sys.argv[1]); save(image, sys.argv[2]); print(image.format, *image.size)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "renamed.jpg", tmp_path / "b.png"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["HEIF", "48", "40"]
+    with Image.open(tmp_path / "b.png") as again:
+        error = np.asarray(again).astype(float) - np.asarray(photo)
+    assert (error**2).mean() < 2  # lossless but for YCbCr
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, photo, monkeypatch):
+    pillow_heif.from_pillow(photo).save(tmp_path / "a.heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    advice = r"HEIC needs pillow-heif, .* pip install 'raincleave\[heic\]' brings it\.$"
+    with pytest.raises(ImageError, match=r"a\.heic cannot be read: " + advice):
+        read(tmp_path / "a.heic")
+    with pytest.raises(ImageError, match=r"b\.heic cannot be written: " + advice):
+        save(photo, tmp_path / "b.heic")
+    assert not (tmp_path / "b.heic").exists()

@@ -14,7 +14,7 @@ from raincleave.app.server import Options
 from raincleave.app.watching import Progress, StoppedError
 from raincleave.app.work import Job, Result, check_size, derain_file, explain
 from raincleave.errors import RaincleaveError
-from raincleave.inference.jobs import SUFFIXES
+from raincleave.formats import SUFFIXES
 from raincleave.inference.precision import dtype_of
 
 HERE = Path(__file__).parent

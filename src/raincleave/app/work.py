@@ -16,6 +16,7 @@ from torch import Tensor
 
 from raincleave.app.watching import Progress, Watch, watching
 from raincleave.errors import ImageError, RaincleaveError
+from raincleave.formats import open_image
 from raincleave.inference.files import read, save
 from raincleave.inference.images import to_tensor
 from raincleave.inference.memory import out_of_memory
@@ -83,7 +84,7 @@ def check_size(source: Path, megapixels: float) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(source) as image:
+            with open_image(source) as image:
                 width, height = image.size
     except PIL.Image.DecompressionBombError:
         raise ImageError(
@@ -255,7 +256,7 @@ def _write(image: Tensor, stem: str, *, folder: Path, like: PIL.Image.Image) -> 
 
 def _note(source: Path, *, in_pieces: bool) -> str:
     notes = []
-    with PIL.Image.open(source) as image:
+    with open_image(source) as image:
         if getattr(image, "n_frames", 1) > 1:
             notes.append("Of its frames, only the first is derained.")
     if in_pieces:

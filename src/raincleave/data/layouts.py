@@ -10,8 +10,9 @@ from typing import NamedTuple
 from raincleave.data.halves import rainy_side
 from raincleave.data.layout_table import LAYOUTS, Layout
 from raincleave.data.pairs import Pair
-from raincleave.data.pictures import SUFFIXES, Half, Picture
+from raincleave.data.pictures import Half, Picture
 from raincleave.errors import DataError
+from raincleave.formats import SUFFIXES
 
 __all__ = ["LAYOUTS", "Found", "Layout", "NoPairsError", "find_pairs", "scan"]
 

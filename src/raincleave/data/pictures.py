@@ -13,10 +13,9 @@ from torch import Tensor
 
 from raincleave.atomic import whole
 from raincleave.errors import DataError
+from raincleave.formats import SUFFIXES, open_image
 
 Half: TypeAlias = Literal["whole", "left", "right"]
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Picture(NamedTuple):
@@ -66,7 +65,7 @@ def read_size(picture: Picture) -> tuple[int, int]:
         DataError: the file is missing or no image.
     """
     try:
-        with Image.open(picture.path) as image:
+        with open_image(picture.path) as image:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 lie on their side
                 width, height = height, width
@@ -86,7 +85,7 @@ def read_image(picture: Picture) -> Tensor:
         DataError: the file is missing, truncated or no image.
     """
     try:
-        with Image.open(picture.path) as opened:
+        with open_image(picture.path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # PIL clips 16-bit grey to 255 instead of scaling it
                 image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))

@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from raincleave.atomic import whole
 from raincleave.errors import ImageError
+from raincleave.formats import format_of, open_image
 
 PICTURE_TAGS = [
     ExifTags.Base[name]
@@ -32,7 +33,7 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns at half the size it refuses; big photos are no mistake here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = open_image(path)
     except Exception as error:  # Pillow's readers raise whatever they trip over.
         raise _unreadable(str(path), error) from error
     return decode(image, str(path))
@@ -41,9 +42,9 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
 def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a Pillow image whole or not at all, in the format that the suffix names.
 
-    The EXIF tags and resolution of a JPEG, PNG, WebP, AVIF or TIFF and every ICC profile are kept.
-    What loses quality is written with little loss (quality 95, full colour resolution), TIFF with
-    the lossless compression it was read with.
+    The EXIF tags and resolution of a JPEG, PNG, WebP, AVIF, HEIC or TIFF and every ICC profile are
+    kept. What loses quality is written with little loss (quality 95, full colour resolution), TIFF
+    with the lossless compression it was read with.
 
     Args:
         image: what `to_tensor`'s way back gave for a path or a Pillow image.
@@ -54,7 +55,10 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
             refuses.
     """
     path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower(), "")
+    try:
+        kind = format_of(path)
+    except ImageError as error:
+        raise ImageError(f"{path} cannot be written: {error}.") from error
     if kind not in Image.SAVE:
         raise ImageError(
             f"{path} cannot be written: {path.suffix or 'no suffix'} names no image format; "
@@ -70,13 +74,13 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     options = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
-    if kind in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF") and image.info.get("exif"):
+    if kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF") and image.info.get("exif"):
         options["exif"] = image.info["exif"]
-    if kind in ("JPEG", "WEBP", "AVIF"):
+    if kind in ("JPEG", "WEBP", "AVIF", "HEIF"):
         options["quality"] = 95
     if kind == "JPEG":
         options["subsampling"] = 0
-    if kind == "AVIF":
+    if kind in ("AVIF", "HEIF"):
         options["subsampling"] = "4:4:4"
     lossless = ("tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "zstd")
     if kind == "TIFF" and image.info.get("compression", "raw") not in lossless:
@@ -123,6 +127,8 @@ def _reason(error: Exception) -> str:
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:
+    if isinstance(error, ImageError):
+        return ImageError(f"{name} cannot be read: {error}.")
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{name} is not an image that Pillow can read.")
     if isinstance(error, Image.DecompressionBombError):

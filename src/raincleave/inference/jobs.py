@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raincleave.errors import ConfigError
+from raincleave.formats import SUFFIXES
 
 VIDEOS = frozenset([".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
 """What is taken for a video; folders and globs are not searched for them."""
-
-SUFFIXES = frozenset(
-    [".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"]
-)
-"""What folders and globs are searched for; a file named by itself may have any suffix."""
 
 
 class Job(NamedTuple):
@@ -110,7 +106,7 @@ def _is_result(file: Path) -> bool:
 def _is_file(output: str) -> bool:
     path = Path(output)
     return (
-        path.suffix.lower() in SUFFIXES | VIDEOS
+        path.suffix.lower() in (*SUFFIXES, *VIDEOS)
         and not path.is_dir()
         and not output.endswith(("/", "\\"))
     )
