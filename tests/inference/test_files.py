@@ -25,6 +25,9 @@ def test_unreadable_files_are_named(tmp_path, photo):
     (tmp_path / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "header.png").write_bytes(whole[:20])
     (tmp_path / "empty.png").touch()
+    pillow_heif.from_pillow(photo).save(tmp_path / "whole.heic")
+    heic = (tmp_path / "whole.heic").read_bytes()
+    (tmp_path / "half.heic").write_bytes(heic[: len(heic) // 2])
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "no pixels.ppm").write_bytes(b"P6 0 5 255\n")
     sentences = {
@@ -33,6 +36,7 @@ def test_unreadable_files_are_named(tmp_path, photo):
         "empty.png": "is empty",
         "text.png": "is not an image",
         "truncated.png": "truncated",
+        "half.heic": "truncated",
         "header.png": "header.png (is not|cannot)",
         "no pixels.ppm": "no pixels.ppm (is not|cannot|has no)",
     }

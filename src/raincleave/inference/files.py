@@ -123,7 +123,9 @@ def _tiff_exif(image: Image.Image) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).rstrip(".") or type(error).__name__
+    # Some libraries end their messages with a line break.
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return reason.rstrip(". ") or type(error).__name__
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:
