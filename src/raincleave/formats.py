@@ -25,14 +25,14 @@ def open_image(path: str | os.PathLike[str]) -> "Image.Image":
         ImageError: it is HEIC, and pillow-heif is not installed.
         Exception: whatever Pillow's readers trip over.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    # Not by the suffix: phones' pictures are often renamed to .jpg.
-    with Path(path).open("rb") as file:
-        size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
-        brands = file.read(max(8, min(size, 256)) - 8) if kind == b"ftyp" else b""
-    if _HEIC_BRANDS & {brands[i : i + 4] for i in range(0, len(brands), 4)}:
-        _register_heic()
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if not _is_heic(path):
+            raise
+    _register_heic()
     return Image.open(path)
 
 
@@ -47,6 +47,14 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() in _HEIC:
         _register_heic()
     return Image.registered_extensions().get(path.suffix.lower(), "")
+
+
+def _is_heic(path: str | os.PathLike[str]) -> bool:
+    """By its content, not the suffix: phones' pictures are often renamed to .jpg."""
+    with Path(path).open("rb") as file:
+        size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        brands = file.read(max(8, min(size, 256)) - 8) if kind == b"ftyp" else b""
+    return not _HEIC_BRANDS.isdisjoint(brands[i : i + 4] for i in range(0, len(brands), 4))
 
 
 def _register_heic() -> None:
