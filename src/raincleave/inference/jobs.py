@@ -59,8 +59,13 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
         pictures = dict.fromkeys(pictures, Path(output))
     jobs = [Job(*item) for item in pictures.items()]
     _check(jobs, overwrite)
-    todo = [job for job in jobs if overwrite or not job.target.exists()]
-    return Plan(todo, [job.target for job in jobs if job not in todo], missing)
+    todo, done = [], []
+    for job in jobs:
+        if overwrite or not job.target.exists():
+            todo.append(job)
+        else:
+            done.append(job.target)
+    return Plan(todo, done, missing)
 
 
 def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path, Path]]:
