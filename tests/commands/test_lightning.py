@@ -94,6 +94,27 @@ def test_one_line_fine_tunes_ready_weights(pairs, capsys):
     tuned.derain(pairs / "rainy" / "scene 0.png").save("clean.png")
 
 
+def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, capsys, monkeypatch):
+    seconds = iter(range(0, 1000, 10))
+    monkeypatch.setattr("raincleave.training.progress.monotonic", lambda: next(seconds))
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *FLOAT, "--trainer.max_steps=4"]
+    assert run([*words, "--trainer.val_check_interval=2"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    number = r"-?\d[\d.e-]*"
+    training = rf"train/loss {number}, train/psnr {number}"
+    validation = rf"val/psnr {number}, val/ssim {number}"
+    expected = [
+        f"step 1 of 4, 0:00:30 left: {training}",
+        f"step 2 of 4, 0:00:20 left: {training}",
+        f"step 2 of 4: {validation}",
+        f"step 4 of 4, 0:00:00 left: {training}",
+        f"step 4 of 4: {validation}",
+    ]
+    assert len(lines) == len(expected)
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
 def test_clean_photos_are_enough(pairs):
     words = ["fit", *TINY, "--data=SyntheticRain", f"--data.root={pairs / 'clean'}", *SMALL]
     assert run([*words, *QUIET, "--trainer.max_epochs=1"]) == 0

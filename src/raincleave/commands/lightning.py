@@ -26,11 +26,11 @@ from raincleave.training import (
     AtomicCheckpoints,
     ExportWeights,
     ImageStrip,
-    ProgressBar,
     StopOnNaN,
     WarmupCosine,
     WarmupEMA,
     WriteImages,
+    bar_or_lines,
     compile_stages,
     native_precision,
 )
@@ -144,7 +144,7 @@ class RaincleaveCLI(LightningCLI):
         if config["logger"] in (None, True):
             config["logger"] = self.name == "fit" and self._logger(config["default_root_dir"])
         if self.name == "fit":
-            bar = [] if config["enable_progress_bar"] is False else [ProgressBar()]
+            bar = [] if config["enable_progress_bar"] is False else [bar_or_lines()]
             config["callbacks"] = [*_as_list(config.get("callbacks")), StopOnNaN(), *bar]
             if config["enable_checkpointing"] is False:
                 keys = self._parser(self.name).callback_keys

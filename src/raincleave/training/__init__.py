@@ -5,7 +5,7 @@ from raincleave.training.export import ExportWeights
 from raincleave.training.guard import StopOnNaN
 from raincleave.training.images import ImageStrip, WriteImages
 from raincleave.training.machine import AtomicCheckpoints, compile_stages, native_precision
-from raincleave.training.progress import ProgressBar
+from raincleave.training.progress import ProgressBar, ProgressLines, bar_or_lines
 from raincleave.training.schedule import WarmupCosine
 
 __all__ = [
@@ -13,10 +13,12 @@ __all__ = [
     "ExportWeights",
     "ImageStrip",
     "ProgressBar",
+    "ProgressLines",
     "StopOnNaN",
     "WarmupCosine",
     "WarmupEMA",
     "WriteImages",
+    "bar_or_lines",
     "compile_stages",
     "native_precision",
 ]

@@ -1,12 +1,25 @@
 """What a training shows while it runs."""
 
+from collections.abc import Mapping
+from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch import callbacks as lightning
+from rich.console import Console
+
+_FIRST, _RAREST = 10, 600
+"""Seconds until the first line of `ProgressLines`, and between two lines at most."""
 
 
-class ProgressBar(RichProgressBar):
+def bar_or_lines() -> lightning.ProgressBar:
+    """A bar on a terminal or in a notebook, lines of text in a file, such as a job's log."""
+    console = Console()
+    return ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines()
+
+
+class ProgressBar(lightning.RichProgressBar):
     """Lightning's bar with loss and PSNR, without the version number among the metrics."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -20,3 +33,53 @@ class ProgressBar(RichProgressBar):
         if self.trainer.max_epochs in (None, -1):
             return f"Step {self.trainer.global_step} of {self.trainer.max_steps}"
         return super()._get_train_description(current_epoch)
+
+
+class ProgressLines(lightning.ProgressBar):
+    """A line after every validation and, between them, from time to time.
+
+    The first comes after ten seconds, for whoever waits for it; then each time that twice as much
+    has passed, up to ten minutes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._begun, self._begun_at, self._due = 0.0, 0, float(_FIRST)
+
+    def disable(self) -> None:
+        """Print nothing, as on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Print again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a resumed training starts where it stopped."""
+        self._begun, self._begun_at = monotonic(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, *batch: Any) -> None:
+        """Print step, time left, loss and PSNR, if it is time."""
+        passed = monotonic() - self._begun
+        if passed < self._due:
+            return
+        self._due = passed + min(passed, _RAREST)
+        steps = trainer.global_step - self._begun_at
+        left = ""
+        if steps and (total := trainer.estimated_stepping_batches) < float("inf"):
+            seconds = passed / steps * (total - trainer.global_step)
+            left = f", {timedelta(seconds=round(seconds))} left"
+        self._say(trainer, left, "train/", trainer.progress_bar_metrics)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the validation's PSNR and SSIM."""
+        if not trainer.sanity_checking:
+            self._say(trainer, "", "val/", trainer.callback_metrics)
+
+    def _say(self, trainer: Trainer, left: str, prefix: str, metrics: Mapping[str, Any]) -> None:
+        total = trainer.estimated_stepping_batches
+        of = f" of {total}" if total < float("inf") else ""
+        said = [f"{name} {float(metrics[name]):.4g}" for name in metrics if name.startswith(prefix)]
+        if self._enabled:
+            print(f"step {trainer.global_step}{of}{left}: {', '.join(said)}", flush=True)
