@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import torch
+from raincleave.inference.watching import count_stages
 
 if TYPE_CHECKING:
     from raincleave.models import Derainer
@@ -50,7 +50,7 @@ class Models:
         with self._lock:
             if name not in self._loaded:
                 model = self._load(self._refs[name])
-                self._loaded[name] = (model, _count(model))
+                self._loaded[name] = (model, count_stages(model))
             return self._loaded[name]
 
 
@@ -60,11 +60,3 @@ def _labels(refs: Sequence[str]) -> dict[str, str]:
     names = [Path(ref).name if Path(ref).exists() else ref for ref in unique]
     pairs = zip(names, unique, strict=True)
     return {ref if names.count(name) > 1 else name: ref for name, ref in pairs}
-
-
-@torch.inference_mode()
-def _count(model: "Derainer") -> int:
-    like = next(model.parameters())
-    side = 16 * model.size_multiple
-    probe = torch.full((1, 3, side, side), 0.5, device=like.device, dtype=like.dtype)
-    return sum(1 for _ in model.unroll(probe))

@@ -11,11 +11,11 @@ import gradio as gr
 
 from raincleave.app.choice import Models
 from raincleave.app.server import Options
-from raincleave.app.watching import Progress, StoppedError
-from raincleave.app.work import Job, Result, check_size, derain_file, explain
+from raincleave.app.work import Job, Result, StoppedError, check_size, derain_file, explain
 from raincleave.errors import RaincleaveError
 from raincleave.formats import SUFFIXES
 from raincleave.inference.precision import dtype_of
+from raincleave.inference.watching import Progress
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE / "example.jpg"

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raincleave.app.watching import Progress, Watch, watching
 from raincleave.errors import ImageError, RaincleaveError
 from raincleave.formats import open_image
 from raincleave.inference.files import read, save
 from raincleave.inference.images import to_tensor
 from raincleave.inference.memory import out_of_memory
 from raincleave.inference.tiling import Reach
+from raincleave.inference.watching import Progress, Watch, watching
 
 if TYPE_CHECKING:
     from raincleave.models import Derainer, Stage
@@ -31,6 +31,10 @@ REDUCED = 800
 """Longer side at which the stages are computed again where the picture went through in pieces."""
 _BRIGHTEST = 16
 """The rain layer is made no brighter than this many times."""
+
+
+class StoppedError(RaincleaveError):
+    """The visitor stopped the work, or left."""
 
 
 class View(NamedTuple):

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from raincleave import load
-from raincleave.app.watching import Progress, StoppedError, Watch, watching
+from raincleave.inference.watching import Progress, Watch, count_stages, watching
+from raincleave.models import DRN, RRANet
 
 
 @pytest.fixture
-def model(weights):
-    return load(weights / "three.safetensors")
+def model():
+    torch.manual_seed(0)
+    return DRN(stages=3, recursions=1, res_blocks=1, channels=4).eval()
 
 
 def watch_of(size, told, halo=0):
@@ -49,10 +50,15 @@ def test_counts_pieces(model):
 def test_who_is_told_may_end_the_work(model):
     def stop(progress):
         if progress.stage == 2:
-            raise StoppedError("enough")
+            raise ValueError("enough")
 
     watch = Watch((8, 8), 0, lambda stage: stage.background, stop)
-    with pytest.raises(StoppedError, match="enough"), watching(model, watch):
+    with pytest.raises(ValueError, match="enough"), watching(model, watch):
         model.derain(torch.rand(1, 3, 8, 8))
     assert len(watch.whole) == 2
     assert "unroll" not in vars(model)
+
+
+def test_counts_stages(model):
+    assert count_stages(model) == 3
+    assert count_stages(RRANet(stages=2, width=4)) == 2

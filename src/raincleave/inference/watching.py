@@ -1,23 +1,18 @@
-"""Listening to a network while it derains, so that it need not compute its stages twice."""
+"""Listening to a network while it derains: how far it is, and the stages on the way."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
-
-from raincleave.errors import RaincleaveError
 
 if TYPE_CHECKING:
     from raincleave.models import Derainer, Stage
 
 _LARGEST_LOOK = 192
 """Pieces no larger may be looks that `derain` takes before its work: for "auto", for memory."""
-
-
-class StoppedError(RaincleaveError):
-    """The visitor stopped the work, or left."""
 
 
 class Progress(NamedTuple):
@@ -90,3 +85,12 @@ def watching(model: "Derainer", watch: Watch) -> Iterator[None]:
         yield
     finally:
         del model.__dict__["unroll"]
+
+
+@torch.inference_mode()
+def count_stages(model: "Derainer") -> int:
+    """How many stages a network has."""
+    like = next(model.parameters())
+    side = 16 * model.size_multiple
+    probe = torch.full((1, 3, side, side), 0.5, device=like.device, dtype=like.dtype)
+    return sum(1 for _ in model.unroll(probe))
