@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.progress import Progress
 
 from raincleave.cli import run
 from raincleave.errors import CheckpointError, ConfigError
 from raincleave.inference.images import to_tensor
+from raincleave.models import DRN
 
 
 class Halve(torch.nn.Module):
@@ -226,3 +228,23 @@ def test_no_input_is_a_usage_error(capsys):
         run(["derain"])
     assert caught.value.code == 2
     assert "the following arguments are required" in capsys.readouterr().err
+
+
+def test_the_bar_moves_with_every_stage(here, monkeypatch):
+    seen = []
+
+    class Seen(Progress):
+        def update(self, task_id, **changes):
+            seen.append(changes["completed"])
+            super().update(task_id, **changes)
+
+    torch.manual_seed(0)
+    network = DRN(stages=2, recursions=1, res_blocks=1, channels=4).eval()
+    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name: network)
+    monkeypatch.setattr("rich.progress.Progress", Seen)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    draw("one.png")
+    draw("two.png")
+    Path("three.png").write_text("no picture")
+    assert run(["derain", "one.png", "three.png", "two.png"]) == 1
+    assert seen == [0.5, 1, 1, 2, 2.5, 3, 3]

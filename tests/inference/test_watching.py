@@ -12,7 +12,7 @@ def model():
 
 
 def watch_of(size, told, halo=0):
-    return Watch(size, halo, lambda stage: stage.background.clone(), told.append)
+    return Watch(size, halo, told.append, keep=lambda stage: stage.background.clone())
 
 
 def test_hears_the_stages_and_changes_nothing(model):
@@ -47,12 +47,41 @@ def test_counts_pieces(model):
     assert [(seen.piece, seen.pieces) for seen in told[::3]] == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.parametrize("size", [(20, 24), (200, 600)])
+def test_the_share_of_turned_views_grows_to_one(model, size):
+    told: list[Progress] = []
+    watch = Watch(size, 12, told.append, views=8)
+    with watching(model, watch):
+        model.derain(torch.rand(1, 3, *size), tile=200, halo=12, ensemble=8)
+    assert watch.whole == []
+    shares = [seen.share(3) for seen in told]
+    assert shares == pytest.approx([(k + 1) / len(shares) for k in range(len(shares))])
+
+
+def test_pieces_that_ran_out_of_memory_count_as_they_come(model):
+    told: list[Progress] = []
+    watch = watch_of((300, 600), told, halo=12)
+    unroll = model.unroll
+
+    def narrow(rainy):
+        if rainy.shape[-1] > 400:
+            yield next(unroll(rainy))
+            raise MemoryError
+        yield from unroll(rainy)
+
+    model.unroll = narrow
+    with watching(model, watch):
+        model.derain(torch.rand(1, 3, 300, 600), halo=12)
+    assert watch.whole == [], "what was kept before memory ran out is of no use"
+    assert [(seen.piece, seen.pieces) for seen in told] == [(1, 1), *[(2, 2)] * 6]
+
+
 def test_who_is_told_may_end_the_work(model):
     def stop(progress):
         if progress.stage == 2:
             raise ValueError("enough")
 
-    watch = Watch((8, 8), 0, lambda stage: stage.background, stop)
+    watch = Watch((8, 8), 0, stop, keep=lambda stage: stage.background)
     with pytest.raises(ValueError, match="enough"), watching(model, watch):
         model.derain(torch.rand(1, 3, 8, 8))
     assert len(watch.whole) == 2

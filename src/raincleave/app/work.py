@@ -130,9 +130,7 @@ def derain_file(
     rainy, _ = to_tensor(image)
     halo = Reach(model.receptive_radius(), model.short_halo, model.size_multiple).halo(None)
     height, width = rainy.shape[-2:]
-    watch = Watch(
-        (height, width), halo or 0, keep=lambda stage: _small(stage.background), tell=tell
-    )
+    watch = Watch((height, width), halo or 0, tell, keep=lambda stage: _small(stage.background))
     before = _small(rainy)
     del rainy
     started = time.perf_counter()

@@ -5,6 +5,7 @@ from argparse import SUPPRESS
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from raincleave.errors import ConfigError, ImageError
 from raincleave.inference.jobs import VIDEOS, Job, plan
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Console
     from rich.progress import Progress
 
@@ -156,10 +158,8 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
         ThreadPoolExecutor(1) as reader,
         ThreadPoolExecutor(1) as writer,
     ):
-        bar = progress.add_task("deraining", total=len(jobs))
-        for job, finish in _pipeline(
-            jobs, network, options, progress, reader=reader, writer=writer
-        ):
+        bar = _Bar(progress, network, len(jobs), options)
+        for job, finish in _pipeline(jobs, network, options, bar, reader=reader, writer=writer):
             try:
                 finish()
             # A picture too large for the memory is a bare RuntimeError in torch on the CPU.
@@ -168,15 +168,48 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 named = str(job.source) in reason or str(job.target) in reason
                 _say(console, reason if named else f"{job.source}: {reason}")
-            progress.advance(bar)
     return failed
+
+
+class _Bar:
+    """How far the pictures are, on a terminal, each stage of the network being a small step."""
+
+    def __init__(
+        self, progress: "Progress", network: "Derainer", total: int, options: dict[str, Any]
+    ) -> None:
+        self.progress, self.network, self.options = progress, network, options
+        self.task = progress.add_task("deraining", total=total)
+        self.done = 0
+
+    def advance(self) -> None:
+        """One picture more is done."""
+        self.done += 1
+        self.progress.update(self.task, completed=self.done)
+
+    def watching(self, picture: "Image") -> AbstractContextManager[None]:
+        """Within, the bar moves with every stage that the network is through with."""
+        if self.progress.disable:
+            return nullcontext()
+        from raincleave.inference.tiling import Reach
+        from raincleave.inference.watching import Watch, count_stages, watching
+
+        network, halo = self.network, self.options.get("halo")
+        reach = Reach(network.receptive_radius(), network.short_halo, network.size_multiple)
+        total = count_stages(network)
+
+        def tell(now: Any) -> None:
+            share = now.share(network.stages_run or total)
+            self.progress.update(self.task, completed=self.done + share)
+
+        size, views = (picture.height, picture.width), self.options.get("ensemble", 1)
+        return watching(network, Watch(size, reach.halo(halo) or 0, tell, views=views))
 
 
 def _pipeline(
     jobs: list[Job],
     network: "Derainer",
     options: dict[str, Any],
-    progress: "Progress",
+    bar: _Bar,
     *,
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
@@ -194,38 +227,40 @@ def _pipeline(
     reading.extend(reader.submit(read, job.source) for job in islice(pictures, _AHEAD))
     for job in jobs:
         if job.source.suffix.lower() in VIDEOS:
-            writing.append((job, partial(_derain_video, job, network, options, progress)))
+            writing.append((job, partial(_derain_video, job, network, options, bar)))
             continue
-        picture = reading.popleft()
+        next_picture = reading.popleft()
         reading.extend(reader.submit(read, ahead.source) for ahead in islice(pictures, 1))
         try:
-            derained = network.derain(picture.result(), **options)
+            picture = next_picture.result()
+            with bar.watching(picture):
+                derained = network.derain(picture, **options)
             writing.append((job, writer.submit(write, derained, job.target).result))
         except (ImageError, OSError, MemoryError, RuntimeError) as error:
             writing.append((job, partial(_raise, error)))
+        bar.advance()
         if len(writing) > _AHEAD:
             yield writing.popleft()
     yield from writing
 
 
-def _derain_video(
-    job: Job, network: "Derainer", options: dict[str, Any], progress: "Progress"
-) -> None:
+def _derain_video(job: Job, network: "Derainer", options: dict[str, Any], bar: _Bar) -> None:
     from raincleave.inference.video import derain_video
 
-    bar = progress.add_task(job.source.name, total=None)
+    frames = bar.progress.add_task(job.source.name, total=None)
 
     def derain(frame: Any) -> Any:
         return network.derain(frame, **options)
 
     def tell(done: int, total: int) -> None:
-        progress.update(bar, completed=done, total=total or None)
+        bar.progress.update(frames, completed=done, total=total or None)
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
         derain_video(job.source, job.target, derain, tell)
     finally:
-        progress.remove_task(bar)
+        bar.progress.remove_task(frames)
+        bar.advance()
 
 
 def _raise(error: Exception) -> None:

@@ -24,6 +24,17 @@ class Progress(NamedTuple):
     pieces: int | None
     """None where it cannot be told."""
 
+    def share(self, stages: int) -> float:
+        """How much is done, 0 … 1, of pieces of so many stages; 0 where it cannot be told.
+
+        Examples:
+            >>> Progress(stage=2, piece=3, pieces=4).share(stages=4)
+            0.625
+        """
+        if self.pieces is None:
+            return 0.0
+        return min(1.0, (self.piece - 1 + self.stage / stages) / self.pieces)
+
 
 class Watch:
     """What a network does while it derains one picture.
@@ -31,18 +42,20 @@ class Watch:
     Args:
         size: of the picture, (height, width).
         halo: pixels that a piece is seen with on each side.
-        keep: makes of a stage of the whole picture what is kept of it.
         tell: is told of every stage that is done; what it raises ends the work.
+        keep: makes of a stage of the whole picture what is kept of it; None keeps nothing.
+        views: how many times the picture goes through, turned or not.
     """
 
     def __init__(
         self,
         size: tuple[int, int],
         halo: int,
-        keep: "Callable[[Stage], Tensor]",
         tell: Callable[[Progress], None],
+        keep: "Callable[[Stage], Tensor] | None" = None,
+        views: int = 1,
     ) -> None:
-        self.size, self.halo, self.keep, self.tell = size, halo, keep, tell
+        self.size, self.halo, self.tell, self.keep, self.views = size, halo, tell, keep, views
         self.whole: list[Tensor] = []
         """What was kept of each stage; empty where the picture went through in pieces."""
         self.rain: Tensor | None = None
@@ -52,18 +65,20 @@ class Watch:
 
     def listen(self, rainy: Tensor, stages: "Iterator[Stage]") -> "Iterator[Stage]":
         """Pass the stages on as they come."""
-        whole = tuple(rainy.shape[-2:]) == self.size
-        looking = not whole and max(rainy.shape[-2:]) <= _LARGEST_LOOK
-        if whole:
-            self.whole.clear()
-        elif not looking:
+        height, width = rainy.shape[-2:]
+        whole = self.size in ((height, width), (width, height))
+        self.whole.clear()
+        if whole or max(height, width) > _LARGEST_LOOK:
             self._piece += 1
-            self._pieces = self._pieces or self._count(*rainy.shape[-2:])
+            if self._pieces in (None, self.views):
+                self._pieces = self.views * (1 if whole else self._count(height, width))
+        # Memory that runs out makes more pieces than were counted, a look one too many.
+        piece = min(max(1, self._piece), self._pieces or 1)
         for number, stage in enumerate(stages, start=1):
-            if whole:
+            if whole and self.keep is not None:
                 self.whole.append(self.keep(stage))
                 self.rain = stage.rain
-            self.tell(Progress(number, max(1, self._piece), 1 if whole else self._pieces))
+            self.tell(Progress(number, piece, self._pieces))
             yield stage
 
     def _count(self, height: int, width: int) -> int:
