@@ -80,6 +80,10 @@ class ProgressLines(lightning.ProgressBar):
     def _say(self, trainer: Trainer, left: str, prefix: str, metrics: Mapping[str, Any]) -> None:
         total = trainer.estimated_stepping_batches
         of = f" of {total}" if total < float("inf") else ""
-        said = [f"{name} {float(metrics[name]):.4g}" for name in metrics if name.startswith(prefix)]
+        said = ", ".join(
+            f"{name} {float(value):#.4g}"
+            for name, value in metrics.items()
+            if name.startswith(prefix)
+        )
         if self._enabled:
-            print(f"step {trainer.global_step}{of}{left}: {', '.join(said)}", flush=True)
+            print(f"step {trainer.global_step}{of}{left}: {said}", flush=True)
