@@ -6,7 +6,8 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from raincleave.errors import ConfigError
-from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
+from raincleave.metrics import psnr
+from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet, Stage
 from raincleave.training import (
     AtomicCheckpoints,
     WarmupCosine,
@@ -176,3 +177,18 @@ def test_every_family_over_fits_four_patches(model, tmp_path):
     trainer.fit(model(), DataLoader(patches, batch_size=4))
     assert enough.reached > 32, f"{enough.reached:.1f} dB after {trainer.global_step} steps"
     print(f"{trainer.global_step} steps")
+
+
+def test_validation_tells_what_changing_nothing_would_score():
+    class Same(Derainer):
+        def unroll(self, rainy):
+            yield Stage(rainy)
+
+    generator = torch.Generator().manual_seed(0)
+    clean = (torch.rand(2, 3, 24, 24, generator=generator) * 200).round() / 255
+    rainy = (clean + torch.tensor([20, 40]).view(2, 1, 1, 1) / 255).clamp(0, 1)
+    batches = [{"rainy": rainy[k : k + 1], "clean": clean[k : k + 1]} for k in (0, 1)]
+    trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
+    (scores,) = trainer.validate(Same(), DataLoader(batches, batch_size=None), verbose=False)
+    assert scores["val/input_psnr"] == pytest.approx(psnr(rainy, clean).mean().item(), abs=1e-4)
+    assert scores["val/psnr"] == pytest.approx(scores["val/input_psnr"], abs=1e-4)

@@ -102,7 +102,7 @@ def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, c
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
     number = r"-?\d[\d.e-]*"
     training = rf"train/loss {number}, train/psnr {number}"
-    validation = rf"val/psnr {number}, val/ssim {number}"
+    validation = rf"val/psnr {number}, val/ssim {number}, val/input_psnr {number}"
     expected = [
         f"step 1 of 4, 0:00:30 left: {training}",
         f"step 2 of 4, 0:00:20 left: {training}",

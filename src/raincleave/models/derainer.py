@@ -75,7 +75,7 @@ class Derainer(Pretrained):
         if self.loss_name not in LOSSES:
             raise ConfigError(f"there is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
         self.checkpoint_stages = checkpoint_stages
-        self.val_psnr, self.val_ssim = DerainPSNR(), DerainSSIM()
+        self.val_psnr, self.val_ssim, self.input_psnr = DerainPSNR(), DerainSSIM(), DerainPSNR()
 
     # Inference
 
@@ -291,15 +291,18 @@ class Derainer(Pretrained):
         background = self(batch["rainy"])
         self.val_psnr(background, clean)
         self.val_ssim(background, clean)
+        self.input_psnr(batch["rainy"], clean)
         self.log(f"{prefix}/psnr", self.val_psnr, on_step=False, on_epoch=True, prog_bar=True)
         self.log(f"{prefix}/ssim", self.val_ssim, on_step=False, on_epoch=True)
+        # A network that has learned to change nothing is known by it.
+        self.log(f"{prefix}/input_psnr", self.input_psnr, on_step=False, on_epoch=True)
 
     def validation_step(self, batch: Batch, batch_idx: int = 0) -> None:
-        """Logs ``val/psnr`` and ``val/ssim`` by the csdwren protocol of `raincleave.metrics`."""
+        """Logs ``val/psnr``, ``val/ssim`` and the rainy images' ``val/input_psnr`` (csdwren)."""
         self._score(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int = 0) -> None:
-        """Logs ``test/psnr`` and ``test/ssim`` by the csdwren protocol of `raincleave.metrics`."""
+        """Logs ``test/psnr``, ``test/ssim`` and ``test/input_psnr``, as in validation."""
         self._score(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
