@@ -244,7 +244,7 @@ class Page:
         def tell(progress: Progress) -> None:
             if stop.is_set() or self._closing:
                 raise StoppedError("Stopped.")
-            bar(_share(progress, wanted), desc=_words(progress, wanted))
+            bar(progress.share(wanted), desc=_words(progress, wanted))
 
         return tell
 
@@ -279,12 +279,6 @@ class Page:
 
 def _choices(total: int) -> list[str]:
     return ["auto", *map(str, range(1, total + 1))]
-
-
-def _share(progress: Progress, wanted: int) -> tuple[int, int] | None:
-    if progress.pieces is None:
-        return None
-    return (progress.piece - 1) * wanted + progress.stage, progress.pieces * wanted
 
 
 def _words(progress: Progress, wanted: int) -> str:

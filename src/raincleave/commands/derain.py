@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,18 +191,24 @@ class _Bar:
         if self.progress.disable:
             return nullcontext()
         from raincleave.inference.tiling import Reach
-        from raincleave.inference.watching import Watch, count_stages, watching
+        from raincleave.inference.watching import Watch, watching
 
         network, halo = self.network, self.options.get("halo")
         reach = Reach(network.receptive_radius(), network.short_halo, network.size_multiple)
-        total = count_stages(network)
+        total = self._stages  # before anything listens
 
         def tell(now: Any) -> None:
-            share = now.share(network.stages_run or total)
+            share = now.share(network.stages_run or total) or 0
             self.progress.update(self.task, completed=self.done + share)
 
         size, views = (picture.height, picture.width), self.options.get("ensemble", 1)
         return watching(network, Watch(size, reach.halo(halo) or 0, tell, views=views))
+
+    @cached_property
+    def _stages(self) -> int:
+        from raincleave.inference.watching import count_stages
+
+        return count_stages(self.network)
 
 
 def _pipeline(

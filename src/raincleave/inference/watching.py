@@ -24,15 +24,15 @@ class Progress(NamedTuple):
     pieces: int | None
     """None where it cannot be told."""
 
-    def share(self, stages: int) -> float:
-        """How much is done, 0 … 1, of pieces of so many stages; 0 where it cannot be told.
+    def share(self, stages: int) -> float | None:
+        """How much is done, 0 … 1, of pieces of so many stages; None where it cannot be told.
 
         Examples:
             >>> Progress(stage=2, piece=3, pieces=4).share(stages=4)
             0.625
         """
         if self.pieces is None:
-            return 0.0
+            return None
         return min(1.0, (self.piece - 1 + self.stage / stages) / self.pieces)
 
 
