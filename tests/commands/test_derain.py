@@ -248,3 +248,22 @@ def test_the_bar_moves_with_every_stage(here, monkeypatch):
     Path("three.png").write_text("no picture")
     assert run(["derain", "one.png", "three.png", "two.png"]) == 1
     assert seen == [0.5, 1, 1, 2, 2.5, 3, 3]
+
+
+def test_the_bar_leaves_a_network_alone_that_another_runtime_is_to_compute(here, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    network = DRN(stages=2, recursions=1, res_blocks=1, channels=4).eval()
+    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name: network)
+    told = []
+    monkeypatch.setattr("rich.progress.Progress.update", lambda bar, task, **new: told.append(new))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for name, size in (("one.png", (24, 16)), ("two.png", (40, 31))):
+        draw(name, size=size)
+    assert run(["derain", "one.png", "two.png", "--backend", "onnxruntime"]) == 0
+    for name in ("one", "two"):
+        expected = np.asarray(network.derain(f"{name}.png")).astype(int)
+        with Image.open(f"{name}.derained.png") as derained:
+            assert np.abs(np.asarray(derained) - expected).max() <= 1
+    assert told == [{"completed": 1}, {"completed": 2}]

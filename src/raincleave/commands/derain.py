@@ -188,7 +188,8 @@ class _Bar:
 
     def watching(self, picture: "Image") -> AbstractContextManager[None]:
         """Within, the bar moves with every stage that the network is through with."""
-        if self.progress.disable:
+        # Another runtime's network is exported from `unroll`, in which nobody may listen then.
+        if self.progress.disable or "backend" in self.options:
             return nullcontext()
         from raincleave.inference.tiling import Reach
         from raincleave.inference.watching import Watch, watching
