@@ -19,8 +19,7 @@ from raincleave.formats import open_image
 from raincleave.inference.files import read, save
 from raincleave.inference.images import to_tensor
 from raincleave.inference.memory import out_of_memory
-from raincleave.inference.tiling import Reach
-from raincleave.inference.watching import Progress, Watch, watching
+from raincleave.inference.watching import Progress, Watch, halo_of, watching
 
 if TYPE_CHECKING:
     from raincleave.models import Derainer, Stage
@@ -128,9 +127,10 @@ def derain_file(
     """
     image = read(job.source)
     rainy, _ = to_tensor(image)
-    halo = Reach(model.receptive_radius(), model.short_halo, model.size_multiple).halo(None)
     height, width = rainy.shape[-2:]
-    watch = Watch((height, width), halo or 0, tell, keep=lambda stage: _small(stage.background))
+    watch = Watch(
+        (height, width), halo_of(model), tell, keep=lambda stage: _small(stage.background)
+    )
     before = _small(rainy)
     del rainy
     started = time.perf_counter()

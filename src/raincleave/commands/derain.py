@@ -191,11 +191,9 @@ class _Bar:
         # Another runtime's network is exported from `unroll`, in which nobody may listen then.
         if self.progress.disable or "backend" in self.options:
             return nullcontext()
-        from raincleave.inference.tiling import Reach
-        from raincleave.inference.watching import Watch, watching
+        from raincleave.inference.watching import Watch, halo_of, watching
 
-        network, halo = self.network, self.options.get("halo")
-        reach = Reach(network.receptive_radius(), network.short_halo, network.size_multiple)
+        network, halo = self.network, halo_of(self.network, self.options.get("halo"))
         total = self._stages  # before anything listens
 
         def tell(now: Any) -> None:
@@ -203,7 +201,7 @@ class _Bar:
             self.progress.update(self.task, completed=self.done + share)
 
         size, views = (picture.height, picture.width), self.options.get("ensemble", 1)
-        return watching(network, Watch(size, reach.halo(halo) or 0, tell, views=views))
+        return watching(network, Watch(size, halo, tell, views=views))
 
     @cached_property
     def _stages(self) -> int:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from raincleave.inference.tiling import Reach
 
 if TYPE_CHECKING:
     from raincleave.models import Derainer, Stage
@@ -100,6 +102,12 @@ def watching(model: "Derainer", watch: Watch) -> Iterator[None]:
         yield
     finally:
         del model.__dict__["unroll"]
+
+
+def halo_of(model: "Derainer", asked: Literal["exact"] | int | None = None) -> int:
+    """The halo in pixels that the model's `derain` sees a piece with; see `Reach.halo`."""
+    reach = Reach(model.receptive_radius(), model.short_halo, model.size_multiple)
+    return reach.halo(asked) or 0
 
 
 @torch.inference_mode()
