@@ -22,7 +22,6 @@ QUICK = [
     "--data.num_workers=0",
     "--trainer.fast_dev_run=true",
     "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
     "--trainer.accelerator=cpu",
 ]
 

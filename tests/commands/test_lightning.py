@@ -20,7 +20,7 @@ from raincleave.models import DRN, SRN
 
 RUN = Path("lightning_logs/version_0")
 TINY = ["--model=DRN", "--model.stages=1", "--model.recursions=1", "--model.channels=4"]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+QUIET = ["--trainer.enable_progress_bar=false"]
 SMALL = ["--data.patch_size=24", "--data.batch_size=2", "--data.num_workers=0"]
 FLOAT = ["--trainer.accelerator=cpu", "--trainer.precision=32"]
 EMA = ["--trainer.callbacks+=WarmupEMA", "--trainer.callbacks.decay=0.8"]
@@ -99,7 +99,11 @@ def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, c
     monkeypatch.setattr("raincleave.training.progress.monotonic", lambda: next(seconds))
     words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *FLOAT, "--trainer.max_steps=4"]
     assert run([*words, "--trainer.val_check_interval=2"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    out, err = capsys.readouterr()
+    opening = "DRN, 923 parameters; cpu, 32-true; 9 images to train on, 1 to validate on."
+    assert opening in out.splitlines()
+    assert "FLOPs" not in out + err, "Lightning's table is for those who ask for it"
+    lines = [line for line in out.splitlines() if line.startswith("step ")]
     number = r"-?\d[\d.e-]*"
     training = rf"train/loss {number}, train/psnr {number}"
     validation = rf"val/psnr {number}, val/ssim {number}, val/input_psnr {number}"

@@ -26,6 +26,7 @@ from raincleave.training import (
     AtomicCheckpoints,
     ExportWeights,
     ImageStrip,
+    Opening,
     StopOnNaN,
     WarmupCosine,
     WarmupEMA,
@@ -117,6 +118,8 @@ class RaincleaveCLI(LightningCLI):
                 parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
             parser.add_lightning_class_args(ExportWeights, "export")
             parser.add_lightning_class_args(ImageStrip, "strip")
+            # Opening says what is worth saying in one line.
+            parser.set_defaults({"trainer.enable_model_summary": False})
             parser.set_defaults({"trainer.log_every_n_steps": 10})
         if self.name == "predict":
             parser.add_lightning_class_args(WriteImages, "output")
@@ -144,7 +147,7 @@ class RaincleaveCLI(LightningCLI):
         if config["logger"] in (None, True):
             config["logger"] = self.name == "fit" and self._logger(config["default_root_dir"])
         if self.name == "fit":
-            bar = [] if config["enable_progress_bar"] is False else [bar_or_lines()]
+            bar = [] if config["enable_progress_bar"] is False else [Opening(), bar_or_lines()]
             config["callbacks"] = [*_as_list(config.get("callbacks")), StopOnNaN(), *bar]
             if config["enable_checkpointing"] is False:
                 keys = self._parser(self.name).callback_keys

@@ -140,7 +140,7 @@ class ImagePatches(Dataset[dict[str, Any]]):
         seed: int = 0,
     ) -> None:
         self.patch_size, self.augment, self.seed = patch_size, augment, seed
-        count = self._image_count()
+        count = self.image_count
         self.patches_per_epoch = patches_per_epoch or count
         self._cached: list[dict[str, Tensor]] | None = None
         self._grid: list[tuple[int, Window]] | None = None
@@ -157,7 +157,9 @@ class ImagePatches(Dataset[dict[str, Any]]):
 
     _images_an_item = 1
 
-    def _image_count(self) -> int:
+    @property
+    def image_count(self) -> int:
+        """How many images or pairs there are to cut patches from."""
         raise NotImplementedError
 
     def _size(self, number: int) -> tuple[int, int]:
@@ -195,7 +197,7 @@ class ImagePatches(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         if self.patch_size is None:
-            return self._image_count()
+            return self.image_count
         return self.patches_per_epoch if self._grid is None else len(self._grid)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -208,7 +210,7 @@ class ImagePatches(Dataset[dict[str, Any]]):
         if self._grid is not None:
             number, window = self._grid[index]
         elif self.patch_size is not None:
-            number = serial % self._image_count()
+            number = serial % self.image_count
         images = self._cached[number] if self._cached is not None else self._read(number)
         if self.patch_size is not None:
             window = self._turned(rng, window or self._random_window(rng, images))
@@ -244,7 +246,9 @@ class CleanImages(ImagePatches):
         self.images = list(images)
         super().__init__(**options)
 
-    def _image_count(self) -> int:
+    @property
+    def image_count(self) -> int:
+        """The photos."""
         return len(self.images)
 
     def _size(self, number: int) -> tuple[int, int]:
@@ -280,7 +284,9 @@ class RainPairs(ImagePatches):
         self.pairs = list(pairs)
         super().__init__(**options)
 
-    def _image_count(self) -> int:
+    @property
+    def image_count(self) -> int:
+        """The pairs."""
         return len(self.pairs)
 
     def _size(self, number: int) -> tuple[int, int]:

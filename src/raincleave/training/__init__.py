@@ -5,13 +5,14 @@ from raincleave.training.export import ExportWeights
 from raincleave.training.guard import StopOnNaN
 from raincleave.training.images import ImageStrip, WriteImages
 from raincleave.training.machine import AtomicCheckpoints, compile_stages, native_precision
-from raincleave.training.progress import ProgressBar, ProgressLines, bar_or_lines
+from raincleave.training.progress import Opening, ProgressBar, ProgressLines, bar_or_lines
 from raincleave.training.schedule import WarmupCosine
 
 __all__ = [
     "AtomicCheckpoints",
     "ExportWeights",
     "ImageStrip",
+    "Opening",
     "ProgressBar",
     "ProgressLines",
     "StopOnNaN",

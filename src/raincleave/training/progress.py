@@ -19,6 +19,24 @@ def bar_or_lines() -> lightning.ProgressBar:
     return ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines()
 
 
+class Opening(lightning.Callback):
+    """One line before a training starts: which network, where, and on how many images.
+
+    In place of Lightning's table, which lists the metrics, too, and counts no operations here.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print it, on the first rank alone."""
+        if trainer.is_global_zero:
+            weights = sum(parameter.numel() for parameter in pl_module.parameters())
+            network = f"{type(pl_module).__name__}, {weights:,} parameters"
+            where = f"{pl_module.device.type}, {trainer.precision}"
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            count, held_out = data.train_set.image_count, data.val_set.image_count
+            images = f"{count} images to train on, {held_out} to validate on"
+            print(f"{network}; {where}; {images}.", flush=True)
+
+
 class ProgressBar(lightning.RichProgressBar):
     """Lightning's bar with loss and PSNR, without the version number among the metrics."""
 
