@@ -41,7 +41,7 @@ def test_broken_files_are_named(tmp_path, capsys):
     assert run(["check-data", root]) == 1
     told = capsys.readouterr().out
     assert "problems    2" in told
-    assert "rain-001.png cannot be read as an image" in told
+    assert "rain-001.png is empty (0 bytes)" in told
     assert "rain-002.png has no clean partner" in told
 
 

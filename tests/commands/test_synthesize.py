@@ -75,7 +75,7 @@ def test_a_broken_photo_does_not_stop_the_rest(photos, tmp_path, capsys):
     (photos / "1.jpg").write_bytes(b"no image")
     assert _synthesize(photos, tmp_path / "out") == 1
     told = capsys.readouterr()
-    assert "1.jpg cannot be read" in told.err
+    assert "1.jpg is not an image" in told.err
     assert "wrote 2 pairs" in told.out
     assert len(find_pairs(tmp_path / "out").pairs) == 2
 

@@ -80,7 +80,7 @@ def test_problems_are_named_and_the_rest_is_read(tmp_path, build, scene, write):
     assert len(report.problems) == 3
     assert "rain-77.png has no clean partner" in problems
     assert "rain-2.png is 20x20 pixels" in problems
-    assert "norain-10.png cannot be read" in problems
+    assert "norain-10.png is not an image" in problems
 
 
 def test_the_cropped_copy_is_told(tmp_path, scene, rainy, write):
@@ -100,5 +100,5 @@ def test_photos(tmp_path, scene, write):
 
 def test_nothing_to_read(tmp_path):
     (tmp_path / "one.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"holds no readable image; .*one\.png cannot be read"):
+    with pytest.raises(DataError, match=r"holds no readable image; .*one\.png is not an image"):
         audit(tmp_path)

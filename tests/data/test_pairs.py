@@ -74,7 +74,7 @@ def test_cache_changes_nothing(pairs):
     for pair in pairs:
         pair.rainy.path.write_bytes(b"")  # the cached one must not read again
     assert torch.isfinite(cached[0]["rainy"]).all()
-    with pytest.raises(DataError, match=r"0\.png cannot be read"):
+    with pytest.raises(DataError, match=r"0\.png is empty"):
         lazy[0]
     again = RainPairs([p._replace(rainy=p.clean) for p in pairs], **options)
     assert all(torch.equal(cached[i]["clean"], again[i]["clean"]) for i in range(9))
@@ -150,8 +150,34 @@ def test_reading_odd_pictures(tmp_path: Path):
     lying.save(tmp_path / "lying.heic", exif=exif.tobytes())
     assert read_size(Picture(tmp_path / "lying.heic")) == (6, 4)
     assert read_image(Picture(tmp_path / "lying.heic")).shape == (3, 6, 4)
+    # Pillow turns the size of a TIFF by itself.
+    lying.save(tmp_path / "lying.tif", exif=exif)
+    assert read_size(Picture(tmp_path / "lying.tif")) == (6, 4)
+    assert read_image(Picture(tmp_path / "lying.tif")).shape == (3, 6, 4)
+    exif[0x0112] = 9
+    lying.save(tmp_path / "none.png", exif=exif)
+    assert read_size(Picture(tmp_path / "none.png")) == (4, 6)
+    assert read_image(Picture(tmp_path / "none.png")).shape == (3, 4, 6)
     wide = np.zeros((2, 5, 3), np.uint8)
     wide[:, 3:] = 9
     Image.fromarray(wide).save(tmp_path / "wide.png")
     assert read_image(Picture(tmp_path / "wide.png", "right")).unique().tolist() == [9]
     assert read_size(Picture(tmp_path / "wide.png", "left")) == (2, 2)
+
+
+def test_deep_pictures_are_scaled_and_rounded(tmp_path: Path):
+    Image.fromarray(np.full((4, 6), 257 * 200 - 100, np.uint16)).save(tmp_path / "deep.png")
+    assert read_image(Picture(tmp_path / "deep.png")).unique().tolist() == [200]
+    Image.fromarray(np.full((4, 6), 0.5, np.float32)).save(tmp_path / "float.tif")
+    assert read_image(Picture(tmp_path / "float.tif")).unique().tolist() == [128]
+    Image.fromarray(np.full((4, 6), 70000, np.int32)).save(tmp_path / "wide.tif")
+    with pytest.raises(DataError, match=r"wide\.tif is of mode I with values .* 70000"):
+        read_image(Picture(tmp_path / "wide.tif"))
+
+
+def test_a_picture_of_too_many_pixels_is_refused_in_one_sentence(tmp_path: Path, monkeypatch):
+    Image.new("L", (50, 50)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for reading in (read_image, read_size):
+        with pytest.raises(DataError, match=r"huge\.png has more pixels"):
+            reading(Picture(tmp_path / "huge.png"))

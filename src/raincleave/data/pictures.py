@@ -8,12 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from raincleave.atomic import whole
-from raincleave.errors import DataError
-from raincleave.formats import SUFFIXES, open_image
+from raincleave.errors import DataError, ImageError
+from raincleave.formats import SUFFIXES
+from raincleave.inference import files
+from raincleave.inference.images import to_tensor
 
 Half: TypeAlias = Literal["whole", "left", "right"]
 
@@ -65,18 +67,22 @@ def read_size(picture: Picture) -> tuple[int, int]:
         DataError: the file is missing or no image.
     """
     try:
-        with open_image(picture.path) as image:
+        with files.opened(picture.path) as image:
             width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 lie on their side
+            # Of a TIFF, Pillow gives the upright size by itself.
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            if sideways and image.format != "TIFF":
                 width, height = height, width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    except Exception as error:  # Pillow reads the EXIF tags only now
+        raise DataError(f"{picture.path} has EXIF tags that cannot be read ({error}).") from error
     left, _, right, _ = _half_box(width, height, picture.half)
     return height, right - left
 
 
 def read_image(picture: Picture) -> Tensor:
-    """Read an image as RGB, upright.
+    """Read an image as RGB, upright; deeper ones than 8 bits are rounded.
 
     Returns:
         (3, H, W), uint8.
@@ -85,15 +91,15 @@ def read_image(picture: Picture) -> Tensor:
         DataError: the file is missing, truncated or no image.
     """
     try:
-        with open_image(picture.path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # PIL clips 16-bit grey to 255 instead of scaling it
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = image.convert("RGB")
-            if picture.half != "whole":
-                image = image.crop(_half_box(*image.size, picture.half))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{picture.path} cannot be read as an image ({error}).") from error
+        image = files.read(picture.path)
+        if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip, not scale them
+            rgb = to_tensor(picture.path)[0][0].mul(255).round().byte()
+            image = Image.fromarray(rgb.permute(1, 2, 0).numpy())
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    image = image.convert("RGB")
+    if picture.half != "whole":
+        image = image.crop(_half_box(*image.size, picture.half))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 

@@ -23,6 +23,15 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
     Raises:
         ImageError: the file is missing, empty, truncated, too large or no image.
     """
+    return decode(opened(path), str(path))
+
+
+def opened(path: str | os.PathLike[str]) -> Image.Image:
+    """Open an image file, its header alone.
+
+    Raises:
+        ImageError: the file is missing, empty, too large or no image.
+    """
     path = Path(path)
     if not path.is_file():
         what = "is a folder, not an image" if path.is_dir() else "does not exist"
@@ -33,10 +42,9 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns at half the size it refuses; big photos are no mistake here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = open_image(path)
+            return open_image(path)
     except Exception as error:  # Pillow's readers raise whatever they trip over.
         raise _unreadable(str(path), error) from error
-    return decode(image, str(path))
 
 
 def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
