@@ -181,14 +181,56 @@ def test_split_is_stable():
 def test_excluded_names(tmp_path, build):
     build(tmp_path, "RainTrain")
     (tmp_path / "exclude.txt").write_text("rain-2\nrain-10\n")
-    module = PairedFolders(tmp_path, exclude=str(tmp_path / "exclude.txt"))
+    options = TINY | {"val_fraction": 0, "exclude": str(tmp_path / "exclude.txt")}
+    module = PairedFolders(tmp_path, **options)
+    module.setup("fit")
+    assert [p.name for p in module.train_set.pairs] == ["rain-1"]
     module.setup("test")
-    assert [p.name for p in module.test_set.pairs] == ["rain-1"]
+    assert len(module.test_set.pairs) == 3, "the list is of training images"
     (tmp_path / "exclude.txt").write_text("rain-99\n")
     with pytest.raises(DataError, match=r"No image of .* is named in .*exclude\.txt"):
-        module.setup("test")
+        module.setup("fit")
+    (tmp_path / "exclude.txt").write_text("rain-1\nrain-2\nrain-10\n")
+    with pytest.raises(DataError, match=r"All images of .* are named in .*exclude\.txt"):
+        module.setup("fit")
+    (tmp_path / "exclude.txt").write_bytes(b"\xe4\n")
+    with pytest.raises(DataError, match=r"exclude\.txt cannot be read"):
+        module.setup("fit")
     with pytest.raises(DataError, match=r"missing\.txt cannot be read"):
-        PairedFolders(tmp_path, exclude="missing.txt").setup("test")
+        PairedFolders(tmp_path, exclude="missing.txt").setup("fit")
+
+
+def test_all_of_several_folders_are_tested(tmp_path, build):
+    build(tmp_path / "a", "own folders")
+    build(tmp_path / "b", "RainTrain")
+    module = PairedFolders([str(tmp_path / "a"), str(tmp_path / "b")])
+    module.setup("test")
+    folders = {pair.rainy.path.relative_to(tmp_path).parts[0] for pair in module.test_set.pairs}
+    assert folders == {"a", "b"}
+    module.setup("predict")
+    assert len(module.test_set) == 6
+    image = module.test_set.pairs[0].rainy.path
+    image.rename(tmp_path / image.name)
+    mixed = PairedFolders([str(tmp_path / "b"), str(tmp_path)])
+    with pytest.raises(DataError):  # not the lone photo alone, in silence
+        mixed.setup("predict")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"root": []}, "root names no folder"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"patches_per_epoch": -1}, "patches_per_epoch is -1; it must be at least 1"),
+        ({"num_workers": -1}, "num_workers is -1; it must be at least 0"),
+        ({"seed": 12345678901}, "seed is 12345678901; it must be from 0 to 2147483647"),
+        ({"val_fraction": 2}, r"val_fraction is 2; it must be at least 0 and below 1"),
+        ({"preset": []}, "preset names no rain"),
+    ],
+)
+def test_impossible_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        SyntheticRain(**{"root": "photos", **options})
 
 
 def test_pairs_through_a_trainer(tmp_path, build):

@@ -11,9 +11,14 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
 from raincleave.data.pairs import EpochSampler, ImagePatches
-from raincleave.errors import DataError
+from raincleave.errors import ConfigError, DataError
 
 T = TypeVar("T")
+
+
+def _check_number(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name} is {value}; it must be at least {least}.")
 
 
 def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
@@ -64,8 +69,11 @@ class RainDataModule(LightningDataModule):
         num_workers: processes that read images.
         cache: keep the images in RAM as uint8; by default if they fit in 2 GiB.
         seed: of split, order, crops, flips, turns and rain.
-        exclude: a text file with names of images to leave out, one a line, as
-            ``raincleave check-data --exclude-list`` writes it.
+        exclude: a text file with names of images to leave out of training and validation, one a
+            line, as ``raincleave check-data --exclude-list`` writes it.
+
+    Raises:
+        ConfigError: an argument makes no sense.
     """
 
     def __init__(
@@ -84,6 +92,15 @@ class RainDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.roots = [Path(part) for part in (root if isinstance(root, list) else [root])]
+        if not self.roots:
+            raise ConfigError("root names no folder; give at least one.")
+        _check_number("batch_size", batch_size, 1)
+        _check_number("patches_per_epoch", patches_per_epoch or 1, 1)
+        _check_number("num_workers", num_workers, 0)
+        if not 0 <= seed < 2**31:  # that of the rain is made of it and 32 bits more
+            raise ConfigError(f"seed is {seed}; it must be from 0 to {2**31 - 1}.")
+        if not 0 <= val_fraction < 1:
+            raise ConfigError(f"val_fraction is {val_fraction}; it must be at least 0 and below 1.")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.val_fraction, self.exclude = val_fraction, exclude
         self.patching: dict[str, Any] = {
@@ -161,9 +178,11 @@ class RainDataModule(LightningDataModule):
             return images
         try:
             names = set(Path(self.exclude).read_text("utf-8").split("\n"))
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"The list {self.exclude} cannot be read ({error}).") from error
         kept = [image for image in images if name(image) not in names]
         if len(kept) == len(images):
             raise DataError(f"No image of {self.roots[0]} is named in {self.exclude}.")
+        if not kept:
+            raise DataError(f"All images of {self.roots[0]} are named in {self.exclude}.")
         return kept

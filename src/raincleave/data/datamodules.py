@@ -91,14 +91,17 @@ class PairedRain(RainDataModule):
         return self._without_excluded(pairs, lambda pair: pair.name)
 
     def _test_pairs(self) -> list[Pair]:
-        found = self._find(self.roots[0], self.test)
-        if self.test.counts and len(found.pairs) not in self.test.counts:
-            wanted = " or ".join(f"{count:,}" for count in self.test.counts)
-            raise DataError(
-                f"{found.root} holds {len(found.pairs):,} pairs, but {type(self).__name__} is "
-                f"tested on {wanted}; fetch it again from {self.page}, or use PairedFolders."
-            )
-        return self._without_excluded(found.pairs, lambda pair: pair.name)
+        pairs: list[Pair] = []
+        for root in self.roots:
+            found = self._find(root, self.test)
+            if self.test.counts and len(found.pairs) not in self.test.counts:
+                wanted = " or ".join(f"{count:,}" for count in self.test.counts)
+                raise DataError(
+                    f"{found.root} holds {len(found.pairs):,} pairs, but {type(self).__name__} is "
+                    f"tested on {wanted}; fetch it again from {self.page}, or use PairedFolders."
+                )
+            pairs += found.pairs
+        return pairs
 
     def _find(self, root: Path, part: Part) -> Found:
         """Find one part below a root.
@@ -150,11 +153,17 @@ class PairedFolders(PairedRain):
             super().setup(stage)
 
     def _lone_photos(self) -> list[Path]:
+        if any(self._has_pairs(root) for root in self.roots):
+            return []
+        folders = [root for root in self.roots if root.is_dir()]
+        return [photo for folder in folders for photo in image_files(folder)]
+
+    def _has_pairs(self, root: Path) -> bool:
         try:
-            self._find(self.roots[0], self.test)
+            self._find(root, self.test)
         except DataError:
-            return image_files(self.roots[0]) if self.roots[0].is_dir() else []
-        return []
+            return False
+        return True
 
 
 class Rain100H(PairedRain):

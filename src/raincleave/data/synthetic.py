@@ -50,6 +50,8 @@ class SyntheticRain(RainDataModule):
             raise ConfigError(f"dry_rate is a share from 0 to 1, not {dry_rate!r}.")
         self.dry_rate = dry_rate
         names = [preset] if isinstance(preset, str) else preset
+        if not names:
+            raise ConfigError("preset names no rain; give at least one kind.")
         layers = _textures(textures) if textures else None
         self.renderers = [
             RainRenderer(name)
@@ -61,8 +63,8 @@ class SyntheticRain(RainDataModule):
     def setup(self, stage: str) -> None:
         """Find the photos and hold out whole scenes."""
         photos = [photo for root in self.roots for photo in image_files_of(root, "clean photos")]
-        photos = self._without_excluded(photos, lambda photo: photo.stem)
         if stage in ("fit", "validate"):
+            photos = self._without_excluded(photos, lambda photo: photo.stem)
             held_out = split_scenes([p.stem for p in photos], self.val_fraction, self.seed)
             self.val_set = CleanImages([p for p in photos if p.stem in held_out])
             if stage == "fit":
