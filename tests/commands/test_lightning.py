@@ -1,5 +1,7 @@
 """``raincleave fit | validate | test | predict``, in process on tiny pictures."""
 
+import csv
+import errno
 import os
 import re
 import signal
@@ -174,6 +176,31 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pairs):
     assert same(weights("whole"), weights("killed"))
 
 
+def test_a_resumed_run_keeps_its_curves_where_there_is_no_tensorboard(pairs, monkeypatch):
+    monkeypatch.setattr("raincleave.commands.lightning.find_spec", lambda name: None)
+    often = "--trainer.log_every_n_steps=1"
+    fit(pairs, often, "--trainer.max_steps=4", "--trainer.val_check_interval=2")
+    before = (RUN / "metrics.csv").read_text().splitlines()
+    last = (RUN / "checkpoints/last.ckpt").absolute()
+    fit(pairs, often, "--trainer.max_steps=6", f"--ckpt_path={last}")
+    curves = list(csv.DictReader((RUN / "metrics.csv").open()))
+    assert len(before) > 4
+    assert [row["step"] for row in curves if row["train/loss"]] == [str(k) for k in range(6)]
+    assert [row["step"] for row in curves if row["val/psnr"]] == ["1", "3", "5"]
+    assert len(list(Path("lightning_logs").iterdir())) == 1, "the path may be absolute"
+
+
+def test_a_run_resumed_elsewhere_writes_its_best_weights_there(pairs, capsys):
+    still = ["--optimizer=Adam", "--optimizer.lr=0"]
+    fit(pairs, *still, "--trainer.max_epochs=1")
+    named = Path("lightning_logs/version_good")
+    RUN.rename(named)
+    last = f"--ckpt_path={named / 'checkpoints/last.ckpt'}"
+    fit(pairs, *still, "--trainer.max_epochs=2", last, "--trainer.default_root_dir=elsewhere")
+    assert "holds the best weights" in capsys.readouterr().out
+    assert same(weights("elsewhere"), load_file(named / "weights.safetensors"))
+
+
 KILL = """
 import os, signal, sys
 from raincleave.training import StopOnNaN
@@ -197,6 +224,27 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_checkpoint(pairs, capsys)
         assert all(value.isfinite().all() for value in saved.values())
 
 
+def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(
+    pairs, capsys, monkeypatch
+):
+    fit(pairs, "--trainer.max_epochs=1")
+    last = RUN / "checkpoints/last.ckpt"
+    before, write = last.read_bytes(), Path.write_bytes
+
+    def full(path, data):
+        if path.suffix != ".ckpt":
+            return write(path, data)
+        write(path, data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    words = [*TINY, f"--data.root={pairs}", *SMALL, *FLOAT, *QUIET, "--trainer.max_epochs=2"]
+    told = refused(capsys, "fit", *words, "--ckpt_path=last")
+    assert re.search(r"(best|last)\.ckpt cannot be written \(No space left on device\)", told)
+    assert last.read_bytes() == before
+    assert not list(last.parent.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -212,6 +260,15 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_checkpoint(pairs, capsys)
         (["--data.root={pairs}", "--ckpt_path=last"], "no run with a last.ckpt"),
         (["--data.root={pairs}", "--model.init_from=gone.ckpt"], "no file gone.ckpt"),
         (["--data.root={pairs}", *EMA, *EMA], "more than one.*WarmupEMA"),
+        (["--data.root={pairs}", "--data.batch_size=0"], "batch_size is 0"),
+        (
+            ["--data=SyntheticRain", "--data.root={pairs}", "--data.preset=hevy"],
+            "^raincleave: there is no rain 'hevy'; choose one of [a-z, ]*\\.$",
+        ),
+        (
+            ["--data.root={pairs}", "--trainer.default_root_dir={pairs}/clean/scene 0.png"],
+            "scene 0.png/lightning_logs cannot be used: Not a directory",
+        ),
         (
             ["--data.root={pairs}", *SMALL, *ADAM, "--trainer.max_epochs=-1"],
             "WarmupCosine spans.*--trainer.max_steps",
@@ -245,6 +302,53 @@ def test_a_checkpoint_brings_its_network_and_predicts(pairs, capsys):
     difference = np.asarray(derained).astype(int) - np.asarray(Image.open(f"out/{names[0]}"))
     assert abs(difference).max() <= 1, "rounding"
     assert "is there already" in refused(capsys, "predict", *words, "--output.folder=out")
+
+
+def test_the_config_of_a_training_tests_and_predicts(pairs, capsys):
+    fit(pairs, *ADAM, *EMA, "--data.val_fraction=0.3", "--trainer.max_epochs=2")
+    config = [f"--config={RUN / 'config.yaml'}", "--ckpt_path", str(RUN / "checkpoints/best.ckpt")]
+    best = torch.load(RUN / "checkpoints/best.ckpt", weights_only=True)
+    assert run(["validate", *config]) == 0
+    out = capsys.readouterr().out
+    found = re.search(r"val/psnr\W+(\d+\.\d+)", out)
+    score = best["callbacks"]["ExportWeights"]["best"]
+    assert float(found[1]) == pytest.approx(score, abs=1e-3), "on the same held-out pairs"
+    assert run(["predict", *config, "--output.folder=out"]) == 0
+    assert len(list(Path("out").iterdir())) == 10
+    assert len(list(Path("lightning_logs").iterdir())) == 1, "nothing is logged, nothing trained"
+
+
+def test_the_weights_of_a_training_test_and_do_not_resume(pairs, capsys):
+    fit(pairs, "--trainer.max_epochs=1")
+    words = [f"--data.root={pairs}", f"--ckpt_path={RUN / 'weights.safetensors'}"]
+    assert run(["test", *words, *QUIET, "--data.num_workers=0"]) == 0
+    assert "test/psnr" in capsys.readouterr().out
+    told = refused(capsys, "fit", *TINY, *words)
+    assert re.search(r"weights\.safetensors holds weights alone.*--model\.init_from", told)
+
+
+def test_last_is_looked_for_where_the_config_or_the_environment_says(pairs, monkeypatch):
+    fit(pairs, "--trainer.max_epochs=1", "--trainer.default_root_dir=there")
+    fit(pairs, "--trainer.max_epochs=2")
+    config = Path("there") / RUN / "config.yaml"
+    again = ["fit", f"--config={config}", "--ckpt_path=last"]
+    assert run([*again, "--trainer.max_epochs=3"]) == 0
+    last = torch.load("there" / RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    last = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 1
+    monkeypatch.setenv("PL_FIT__TRAINER__DEFAULT_ROOT_DIR", "there")
+    fit(pairs, "--trainer.max_epochs=4", "--ckpt_path=last")
+    last = torch.load("there" / RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 3
+
+
+def test_an_average_of_the_weights_is_not_lost_in_resuming(pairs, capsys):
+    fit(pairs, *EMA, "--trainer.max_epochs=1")
+    words = [f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT, "--ckpt_path=last"]
+    told = refused(capsys, "fit", *TINY, *words, "--trainer.max_epochs=2")
+    assert re.search(r"last\.ckpt.* averages its weights; .*--config", told)
+    assert run(["test", *words]) == 0, "only a training goes on with it"
 
 
 def test_settings_come_from_yaml_and_environment_and_are_printed(pairs, capsys, monkeypatch):

@@ -12,9 +12,9 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, told
 from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
@@ -24,6 +24,7 @@ from raincleave.hub import load
 from raincleave.models import Derainer
 from raincleave.training import (
     AtomicCheckpoints,
+    CurvesInText,
     ExportWeights,
     ImageStrip,
     Opening,
@@ -54,6 +55,7 @@ _UNTRUE_HERE = (
     ".*callbacks used to create the checkpoint need to be provided.*",  # only fit needs them
     ".*in eval mode at the start of training.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*Previous log files in this directory will be deleted.*",  # CurvesInText keeps them
 )
 _PUBLISHED_EPOCHS = 100  # DRN, section 3; BRN, section IV
 # Lightning's own save_last is renewed only where the best is. One file each, replaced in one step.
@@ -106,18 +108,20 @@ class RaincleaveCLI(LightningCLI):
             default=None,
             help="Start from a named checkpoint or weight file, see `raincleave models`.",
         )
+        # The others take them too, though they make no use of them: so the config.yaml of a
+        # training can be theirs.
+        parser.add_argument(
+            "--compile",
+            type=bool,
+            default=False,
+            help="Run every stage through torch.compile; on CPUs it measured 10 %% slower.",
+        )
+        for key, settings in _CHECKPOINTS.items():
+            parser.add_lightning_class_args(ModelCheckpoint, key)
+            parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
+        parser.add_lightning_class_args(ExportWeights, "export")
+        parser.add_lightning_class_args(ImageStrip, "strip")
         if self.name == "fit":
-            parser.add_argument(
-                "--compile",
-                type=bool,
-                default=False,
-                help="Run every stage through torch.compile; on CPUs it measured 10 %% slower.",
-            )
-            for key, settings in _CHECKPOINTS.items():
-                parser.add_lightning_class_args(ModelCheckpoint, key)
-                parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
-            parser.add_lightning_class_args(ExportWeights, "export")
-            parser.add_lightning_class_args(ImageStrip, "strip")
             # Opening says what is worth saying in one line.
             parser.set_defaults({"trainer.enable_model_summary": False})
             parser.set_defaults({"trainer.log_every_n_steps": 10})
@@ -146,24 +150,26 @@ class RaincleaveCLI(LightningCLI):
         config["plugins"] = [*_as_list(config.get("plugins")), AtomicCheckpoints()]
         if config["logger"] in (None, True):
             config["logger"] = self.name == "fit" and self._logger(config["default_root_dir"])
+        keys = self._parser(self.name).callback_keys
         if self.name == "fit":
             bar = [] if config["enable_progress_bar"] is False else [Opening(), bar_or_lines()]
             config["callbacks"] = [*_as_list(config.get("callbacks")), StopOnNaN(), *bar]
             if config["enable_checkpointing"] is False:
-                keys = self._parser(self.name).callback_keys
                 keys[:] = [key for key in keys if key not in _CHECKPOINTS]
         else:
+            keys[:] = [key for key in keys if key == "output"]
             self.save_config_callback = None
             config["enable_checkpointing"] = False
         return super().instantiate_trainer(**kwargs)
 
-    def _logger(self, root: str | Path | None) -> TensorBoardLogger | CSVLogger:
+    def _logger(self, root: str | Path | None) -> TensorBoardLogger | CurvesInText:
         """The logger that decides the run's folder; a resumed run goes on in its own."""
         runs = Path(root or ".")
-        run = Path(self.config_init[self.name]["ckpt_path"] or "").parent.parent
-        resumed = run.name.startswith("version_") and run.parent == runs / RUNS
-        kind = TensorBoardLogger if find_spec("tensorboard") else CSVLogger
-        return kind(str(runs), RUNS, int(run.name[8:]) if resumed else None)
+        run = Path(self.config_init[self.name]["ckpt_path"] or "").absolute().parent.parent
+        number = run.name.removeprefix("version_")
+        resumed = number.isdecimal() and run.parent == (runs / RUNS).absolute()
+        kind = TensorBoardLogger if find_spec("tensorboard") else CurvesInText
+        return kind(str(runs), RUNS, int(number) if resumed else None)
 
     def after_instantiate_classes(self) -> None:
         """Starting weights and memory layout."""
@@ -171,7 +177,9 @@ class RaincleaveCLI(LightningCLI):
         if config.init_from is not None:
             start_from(self.model, config.init_from)
         if config.ckpt_path is not None:
-            check_fit(self.model, config.ckpt_path)
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+            averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+            check_fit(self.model, config.ckpt_path, averaged or self.name != "fit")
         # Convolutions run several times faster so, on CPUs and GPUs alike.
         self.model.to(memory_format=torch.channels_last)
 
@@ -238,11 +246,16 @@ def start_from(model: Derainer, ref: str) -> None:
         raise _misfit(model, start, ref) from error
 
 
-def check_fit(model: Derainer, checkpoint: str) -> None:
+def check_fit(model: Derainer, checkpoint: str, averages: bool = True) -> None:
     """Refuse a ``.ckpt`` of another network, also where its weights would fit in shape.
 
+    Args:
+        model: what its weights are for.
+        checkpoint: the file.
+        averages: whether an average of the weights, if it holds one, is of use.
+
     Raises:
-        CheckpointError: it is one, or cannot be read.
+        CheckpointError: it is one, or cannot be read, or its average would be lost.
     """
     saved = load(checkpoint)
     how_trained = signature(Derainer).parameters
@@ -252,6 +265,11 @@ def check_fit(model: Derainer, checkpoint: str) -> None:
     )
     if type(saved) is not type(model) or ours != theirs:
         raise _misfit(model, saved, checkpoint)
+    if not averages and "averaging_state" in torch.load(checkpoint, "cpu", weights_only=True):
+        raise CheckpointError(
+            f"{checkpoint} is of a training that averages its weights; to go on with it, give its "
+            "--config again, or --trainer.callbacks+=WarmupEMA."
+        )
 
 
 def _misfit(model: Derainer, other: Derainer, source: str) -> CheckpointError:
@@ -280,12 +298,18 @@ def main(argv: Sequence[str]) -> None:
         try:
             RaincleaveCLI(words)
         except ArgumentError as error:
-            raise ConfigError(told(error, words[0])) from error
+            raise _ours(error) or ConfigError(told(error, words[0])) from error
         except RaincleaveError as error:
             # A data loader's worker sends its traceback along as text.
             last = str(error).strip().splitlines()[-1].partition("Error: ")
             raise (type(error)(last[2]) if "Traceback" in str(error) else error) from error
-        except (MisconfigurationException, ValueError, RuntimeError) as error:
+        except Exception as error:
+            if ours := _ours(error):
+                raise ours from error
+            if isinstance(error, OSError) and error.filename:
+                raise ConfigError(f"{error.filename} cannot be used: {error.strerror}.") from error
+            if not isinstance(error, MisconfigurationException | ValueError | RuntimeError):
+                raise
             if not _objected(error):
                 raise
             raise ConfigError(" ".join(str(error).split())) from error
@@ -294,6 +318,13 @@ def main(argv: Sequence[str]) -> None:
 def _names(base: type[Any]) -> list[str]:
     subclasses = [name for cls in base.__subclasses__() for name in _names(cls)]
     return [*subclasses, *(cls.__name__ for cls in base.__subclasses__())]
+
+
+def _ours(error: BaseException | None) -> RaincleaveError | None:
+    """The error of our own behind one of jsonargparse, whose message lists all it tried."""
+    while error is not None and not isinstance(error, RaincleaveError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _objected(error: BaseException) -> bool:

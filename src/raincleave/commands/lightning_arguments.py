@@ -1,11 +1,15 @@
 """The words of a command line before the Lightning CLI reads them: recipes and starting points."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]  # Lightning's own, for the same files
 
 from raincleave.errors import CheckpointError, ConfigError
 from raincleave.hub import DEFAULT
@@ -23,20 +27,21 @@ def prepared(argv: Sequence[str]) -> list[str]:
 
     ``recipe:NAME`` becomes the packaged file. ``--model.init_from REF`` becomes ``--init_from REF``
     with the network that REF names, unless ``--model`` names one; ``--ckpt_path FILE`` brings its
-    network too. Where nothing of all that is given, the everyday checkpoint is meant.
+    network too, and where FILE holds weights alone, it is such a REF. Where nothing of all that is
+    given, the everyday checkpoint is meant.
 
     Args:
         argv: the subcommand and its options.
 
     Raises:
         ConfigError: there is no such recipe.
-        CheckpointError: REF or FILE is no network of ours.
+        CheckpointError: REF or FILE is no network of ours, or FILE is no training to go on with.
     """
     name, *words = _recipes(argv)
     if any(word == "-h" or word.partition("=")[0].endswith("help") for word in words):
         return [name, *words]
     words = [w.replace("--model.", "--") if _is(w, "--model.init_from") else w for w in words]
-    words = _with_checkpoint(words)
+    words = _with_checkpoint(name, words)
     ref, ckpt = _value(words, "--init_from"), _value(words, "--ckpt_path")
     configured = any(_is(word, option) for word in words for option in ("--config", "-c"))
     model = any(_is(word, "--model") for word in words)
@@ -52,13 +57,31 @@ def prepared(argv: Sequence[str]) -> list[str]:
     return [name, *network, *words]
 
 
-def _with_checkpoint(words: list[str]) -> list[str]:
+def _with_checkpoint(name: str, words: list[str]) -> list[str]:
     """``words`` with the file that ``--ckpt_path last`` or ``best`` means."""
     which = _value(words, "--ckpt_path")
-    if which not in ("last", "best"):
+    if which in ("last", "best"):
+        path = newest_checkpoint(_root(name, words), which)
+        return [*words, f"--ckpt_path={path}"]  # the last one given counts
+    if which is None or Path(which).suffix != ".safetensors":
         return words
-    path = newest_checkpoint(_value(words, "--trainer.default_root_dir"), which)
-    return [*words, f"--ckpt_path={path}"]  # the last one given counts
+    if name == "fit":
+        raise CheckpointError(
+            f"{which} holds weights alone, no training to go on with; "
+            f"start a new one from it with --model.init_from {which}."
+        )
+    return [*words, f"--init_from={which}", "--ckpt_path=null"]
+
+
+def _root(name: str, words: list[str]) -> str | None:
+    """What the Lightning CLI will take for ``--trainer.default_root_dir``."""
+    root = os.environ.get(f"PL_{name.upper()}__TRAINER__DEFAULT_ROOT_DIR")
+    for config in _values(words, "--config", "-c"):
+        # What is wrong with a file, jsonargparse says later.
+        with suppress(OSError, ValueError, AttributeError, yaml.YAMLError):
+            trainer = yaml.safe_load(Path(config).read_text("utf-8")).get("trainer")
+            root = trainer.get("default_root_dir") or root
+    return _value(words, "--trainer.default_root_dir") or root
 
 
 def _network(ref: str) -> list[str]:
@@ -120,13 +143,16 @@ def _is(word: str, option: str) -> bool:
 
 def _value(words: Sequence[str], option: str) -> str | None:
     """The last value given to ``option``."""
-    value = None
-    for i, word in enumerate(words):
-        if word == option:
-            value = words[i + 1] if i + 1 < len(words) else None
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-    return value
+    return next(reversed(_values(words, option)), None)
+
+
+def _values(words: Sequence[str], *options: str) -> list[str]:
+    """What is given to any of ``options``, in order."""
+    after = [*words[1:], ""]
+    pairs = [
+        (word, after[i]) if "=" not in word else word.split("=", 1) for i, word in enumerate(words)
+    ]
+    return [value for option, value in pairs if option in options]
 
 
 def told(error: Exception, command: str) -> str:

@@ -1,6 +1,7 @@
 """What training adds to Lightning: a schedule, an average, callbacks, the machine's best use."""
 
 from raincleave.training.averaging import WarmupEMA
+from raincleave.training.curves import CurvesInText
 from raincleave.training.export import ExportWeights
 from raincleave.training.guard import StopOnNaN
 from raincleave.training.images import ImageStrip, WriteImages
@@ -10,6 +11,7 @@ from raincleave.training.schedule import WarmupCosine
 
 __all__ = [
     "AtomicCheckpoints",
+    "CurvesInText",
     "ExportWeights",
     "ImageStrip",
     "Opening",

@@ -33,6 +33,11 @@ class ExportWeights(Callback):
         self.best = float("-inf")
         self._validated: dict[str, Tensor] | None = None
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget a best score whose weights are not where this training's go: resumed elsewhere."""
+        if not self.file(trainer).is_file():
+            self.best = float("-inf")
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Have the last weights validated, and so kept, wherever validation's interval ends."""
         if trainer.global_step >= trainer.estimated_stepping_batches:

@@ -1,6 +1,7 @@
 """What the machine at hand does best: number formats, compiled stages, files written whole."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from raincleave.atomic import whole
+from raincleave.weightfiles import write_bytes
 
 
 def native_precision(accelerator: str = "auto") -> str:
@@ -67,5 +68,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write beside ``path``, then take its place in one step."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
+        # Through memory: where the disk is full, torch's own writer fails without saying so.
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        write_bytes(path, content.getvalue())
