@@ -1,5 +1,7 @@
 """Schedule, callbacks and machine of `raincleave.training`; every family can learn."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -177,6 +179,27 @@ def test_every_family_over_fits_four_patches(model, tmp_path):
     trainer.fit(model(), DataLoader(patches, batch_size=4))
     assert enough.reached > 32, f"{enough.reached:.1f} dB after {trainer.global_step} steps"
     print(f"{trainer.global_step} steps")
+
+
+def test_the_papers_decay_spans_a_training_that_is_made_longer():
+    def scheduled(steps):
+        model = DRN(stages=1, recursions=1, channels=4)
+        model._trainer = SimpleNamespace(estimated_stepping_batches=steps)
+        return model.configure_optimizers()["lr_scheduler"]["scheduler"]
+
+    def rates(schedule, steps):
+        for _ in range(steps):
+            schedule.optimizer.step()
+            schedule.step()
+            yield schedule.get_last_lr()[0] / DRN().published_optimizer().defaults["lr"]
+
+    decay, short = DRN.published_decay, scheduled(10)
+    assert list(rates(short, 10)) == pytest.approx(
+        [1] * 2 + [decay] * 2 + [decay**2] * 3 + [decay**3] * 3
+    )
+    longer = scheduled(100)
+    longer.load_state_dict(short.state_dict())
+    assert list(rates(longer, 20)) == pytest.approx([1] * 19 + [decay])
 
 
 def test_validation_tells_what_changing_nothing_would_score():

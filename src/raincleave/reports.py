@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 
 from raincleave import __version__
+from raincleave.atomic import whole
 from raincleave.data.pairs import Pair
 from raincleave.evaluation import LADDER, Derained, ImageScores, Score, Scores
 from raincleave.figures import chart, error_map, strip, to_picture
@@ -175,15 +176,13 @@ def _score_json(score: Score) -> dict[str, float | None]:
 
 def write_json(report: Report, path: Path) -> None:
     """Write `to_json`, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def write_csv(report: Report, path: Path) -> None:
     """Write the per-image values: a row for each image and stage, stage 0 being the input."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["model", "image", "width", "height", "stage", "psnr", "ssim", "seconds", "protocol"]
@@ -197,7 +196,6 @@ def write_csv(report: Report, path: Path) -> None:
                     size = [image.width, image.height]
                     row = [entry.model or "", image.name, *size, stage, *figures, time]
                     writer.writerow([*row, report.protocol])
-    part.replace(path)
 
 
 def draw_charts(folder: Path, report: Report) -> None:

@@ -1,6 +1,7 @@
 """``raincleave evaluate``: score models, inputs or finished images under a stated protocol."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def evaluate(
         CheckpointError: a model cannot be loaded.
     """
     _check(models, images, root, every)
-    _check_targets(models, {"--json": json, "--csv": csv}, save or figures)
+    _check_targets(models, {"--json": json, "--csv": csv}, {"--save": save, "--figures": figures})
     found = find_folders(*images) if images else find_dataset(root or ".", data)
     failures = list(found.problems)
     if failures and not keep_going:
@@ -169,13 +170,22 @@ def _check(models: list[str], images: list[str] | None, root: str | None, every:
         raise ConfigError(f"--every must be 1 or more, not {every}.")
 
 
-def _check_targets(models: list[str], files: dict[str, str | None], folder: str | None) -> None:
+def _check_targets(
+    models: list[str], files: dict[str, str | None], folders: dict[str, str | None]
+) -> None:
     """Find out before the long run that its results would have no place."""
-    if folder and not models:
+    if any(folders.values()) and not models:
         raise ConfigError("--save and --figures need a model whose results they show.")
     for option, path in files.items():
         if path and not Path(path).absolute().parent.is_dir():
             raise ConfigError(f"{option} {path}: there is no folder {Path(path).parent}.")
+        if path and Path(path).is_dir():
+            raise ConfigError(f"{option} {path}: that is a folder; name a file in it.")
+        if path and not os.access(Path(path).absolute().parent, os.W_OK):
+            raise ConfigError(f"{option} {path}: the folder cannot be written to.")
+    for option, path in folders.items():
+        if path and Path(path).exists() and not Path(path).is_dir():
+            raise ConfigError(f"{option} {path}: that is a file; name a folder.")
 
 
 def _parse_stages(stages: str | None) -> int | None:

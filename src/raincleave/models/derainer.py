@@ -322,8 +322,10 @@ class Derainer(Pretrained):
         optimizer = self.published_optimizer()
         total = self.trainer.estimated_stepping_batches
         milestones = [int(total * part) for part in (0.3, 0.5, 0.8)] if total < float("inf") else []
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(
-            optimizer, milestones, self.published_decay
+        # Not MultiStepLR, whose state holds the milestones: a resumed run may be made longer.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: self.published_decay ** sum(step >= start for start in milestones),
         )
         return {
             "optimizer": optimizer,
