@@ -254,6 +254,10 @@ def test_predict_takes_rainy_images_alone(tmp_path, scene, write):
         TinyNet(), datamodule=PairedFolders(str(tmp_path / "holiday"), num_workers=0)
     )
     assert derained == [(str(k), (1, 3, 40, 48)) for k in range(2)]
+    write(tmp_path / "holiday/1.png", scene(2))
+    module = PairedFolders(str(tmp_path / "holiday"))
+    module.setup("predict")
+    assert [module.test_set[k]["name"] for k in range(3)] == ["0", "1.jpg", "1.png"]
 
 
 def test_synthetic_rain_through_a_trainer(tmp_path, photos):

@@ -24,7 +24,8 @@ def _check_number(name: str, value: int, least: int) -> None:
 def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
     """The scenes held out for validation.
 
-    The choice depends on the scenes' names and the seed alone: adding an image moves no other.
+    The choice depends on the scenes' names and the seed alone, not on their order. An added scene
+    moves one other at most.
 
     Args:
         scenes: scene of each image, repeated at will.

@@ -5,6 +5,7 @@ workers, the order of reading and a resumed run change nothing. `EpochSampler` h
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -244,6 +245,9 @@ class CleanImages(ImagePatches):
 
     def __init__(self, images: Sequence[Path], **options: Any) -> None:
         self.images = list(images)
+        stems = Counter(image.stem for image in self.images)
+        # x.png and x.jpg in one folder: neither may be written over the other.
+        self._names = [i.stem if stems[i.stem] == 1 else i.name for i in self.images]
         super().__init__(**options)
 
     @property
@@ -258,7 +262,7 @@ class CleanImages(ImagePatches):
         return {self.role: read_image(Picture(self.images[number]))}
 
     def _name(self, number: int) -> str:
-        return self.images[number].stem
+        return self._names[number]
 
 
 class RainyImages(CleanImages):
