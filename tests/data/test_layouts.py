@@ -153,3 +153,13 @@ def test_stray_files_are_ignored(tmp_path, build):
     (tmp_path / "readme.txt").write_text("two words\n")
     (tmp_path / "rainy/.rain-009.png").write_bytes(b"")
     assert len(find_pairs(tmp_path).pairs) == 3
+
+
+def test_a_list_may_have_blank_lines_and_point_beside_its_folder(tmp_path, build):
+    build(tmp_path, "SPA list")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    names = "../real_test/rain/a.png ../real_test/gt/agt.png"
+    (lists / "some.txt").write_text(f"{names}\n  \n")
+    (pair,) = find_pairs(lists).pairs
+    assert pair.rainy.path.resolve() == tmp_path / "real_test/rain/a.png"

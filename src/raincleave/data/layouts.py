@@ -166,7 +166,8 @@ def _read_list(root: Path) -> Found | None:
     """SPA-Data's lists: a rainy and a clean path a line, relative to the list's folder."""
     spa = next(layout for layout in LAYOUTS if layout.name == "SPA-Data")
     for text in sorted(root.glob("*.txt")):
-        lines = [line.split() for line in text.read_text("utf-8", "replace").splitlines() if line]
+        lines = [line.split() for line in text.read_text("utf-8", "replace").splitlines()]
+        lines = [line for line in lines if line]
         is_list = lines and all(
             len(line) == 2 and all(name.lower().endswith(SUFFIXES) for name in line)
             for line in lines
@@ -179,7 +180,7 @@ def _read_list(root: Path) -> Found | None:
 def _follow_list(root: Path, text: Path, lines: list[list[str]], layout: Layout) -> Found:
     pairs, problems = [], []
     for number, line in enumerate(lines, 1):
-        wet, dry = (root / name.lstrip("./") for name in line)
+        wet, dry = (root / name.lstrip("/") for name in line)
         missing = [path for path in (wet, dry) if not path.is_file()]
         if missing:
             problems.append(f"{missing[0]}, named in line {number} of {text}, does not exist.")
