@@ -1,5 +1,8 @@
 """Every family for every runtime that is installed, at sizes it was not traced at."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -85,6 +88,39 @@ def test_a_backend_is_made_once_while_it_fits(monkeypatch):
     for name in ("onnxruntime", "openvino", "onnxruntime"):
         assert torch.equal(model.derain(rainy, backend=name), rainy)
     assert made == [("onnxruntime", None), ("openvino", None)]
+
+
+@pytest.mark.parametrize("way", [{"compile": True}, {"backend": "onnxruntime"}])
+def test_copies_have_weights_of_their_own(way, monkeypatch):
+    monkeypatch.setattr(exporting, "backend", lambda model, *_: lambda x: model(x))  # noqa: PLW0108
+    monkeypatch.setattr(torch, "compile", lambda made, dynamic: lambda x: made(x))  # noqa: PLW0108
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 3, 16, 16)
+    model.derain(rainy, **way)
+    other = pickle.loads(pickle.dumps(model)) if "backend" in way else deepcopy(model)
+    with torch.no_grad():
+        other.f_out.bias.add_(0.1)
+    torch.testing.assert_close(other.derain(rainy, **way), other.derain(rainy))
+    assert not torch.equal(other.derain(rainy, **way), model.derain(rainy, **way))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_type_is_exported_in_float32(tmp_path, dtype):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    with torch.inference_mode():
+        model = FAMILIES["drn"]().to(dtype)
+    assert export(model, "torch-export", tmp_path / "net.pt2") < 1e-5
+    rainy = torch.rand(1, 3, 24, 24)
+    expected = deepcopy(model).float().derain(rainy.to(dtype).float())
+    ours = model.derain(rainy, backend="onnxruntime")
+    assert model.dtype == dtype
+    torch.testing.assert_close(ours, expected, atol=2**-8, rtol=0)
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"net\.pt2 cannot be written: .*xist|Not a directory"):
+        export(FAMILIES["drn"](), "torch-export", tmp_path / "file" / "net.pt2")
 
 
 def test_stages_stop_early(tmp_path):

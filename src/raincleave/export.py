@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +48,8 @@ def export(model: Derainer, to: Format, path: Path, stages: int | None = None) -
     """Write a network for another runtime, checked against PyTorch at three sizes.
 
     Args:
-        model: in any mode; exported in eval mode, from the CPU, in float32.
+        model: in any mode, on any device, of any type; a copy of it is exported in eval mode, from
+            the CPU, in float32.
         to: ``"onnx"``, ``"openvino"`` (an .xml and a .bin beside it) or ``"torch-export"``.
         path: the file; whole or not there at all.
         stages: stop after this many stages.
@@ -56,18 +58,19 @@ def export(model: Derainer, to: Format, path: Path, stages: int | None = None) -
         The largest difference from PyTorch, in image units.
 
     Raises:
-        ConfigError: a package is missing, or the result differs by more than `TOLERANCE`.
+        ConfigError: a package is missing, the file cannot be written, or the result differs by more
+            than `TOLERANCE`.
     """
     if to not in SUFFIXES:
         raise ConfigError(f"there is no format {to!r}; choose of {', '.join(SUFFIXES)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    was_training = model.training
-    model.eval()
-    try:
-        with _quiet():
-            return _export(model, to, path, stages)
-    finally:
-        model.train(was_training)
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        copy = deepcopy(model).cpu().float().eval()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                return _export(copy, to, path, stages)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -122,7 +125,8 @@ def backend(model: Derainer, name: Backend, stages: int | None = None) -> Networ
         height, width = piece.shape[-2:]
         if multiple > 1 and min(height, width) <= multiple:
             return model(piece, stages)  # smaller than what was exported takes
-        return run(pad_to_multiple(piece, multiple))[..., :height, :width]
+        result = run(pad_to_multiple(piece, multiple).float())[..., :height, :width]
+        return result.to(piece)
 
     return network
 

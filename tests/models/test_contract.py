@@ -1,7 +1,9 @@
 """What every architecture owes: the one model API."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -196,6 +198,41 @@ def test_derain_leaves_the_mode_and_takes_tensors(model):
     assert clean.shape == image.shape
     expected = model.eval()(image[None])[0].clamp(0, 1)
     torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_derain_is_exact_within_autocast(model):
+    rainy = batch(32)["rainy"]
+    exact = model.derain(rainy)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.derain(rainy), exact)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_fast_is_what_a_model_of_another_type_is_anyway(model, dtype):
+    rainy = batch(32)["rainy"]
+    model = model.to(dtype)
+    assert torch.equal(model.derain(rainy, precision="fast"), model.derain(rainy))
+
+
+def test_threads_leave_a_model_in_training_in_its_mode(model):
+    rainy, entered, left = batch()["rainy"], Event(), Event()
+    unroll = model.unroll
+
+    def slowly(image):
+        entered.set()
+        left.wait(10)
+        yield from unroll(image)
+
+    model.unroll = slowly
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(model.derain, rainy)
+        entered.wait(10)
+        model.unroll = unroll
+        second = pool.submit(model.derain, rainy)
+        second.result()
+        left.set()
+        first.result()
+    assert model.training
 
 
 def test_derain_refuses_nan(model):

@@ -26,6 +26,11 @@ Batch = dict[str, Any]
 R = TypeVar("R")
 
 
+def _state_of(weight: Tensor) -> tuple[int, int | None]:
+    """Which values a weight holds; one loaded in inference mode does not tell when they change."""
+    return weight.data_ptr(), None if weight.is_inference() else weight._version
+
+
 class Stage(NamedTuple):
     """What one stage of a network estimates."""
 
@@ -173,7 +178,7 @@ class Derainer(Pretrained):
         """
         rainy, restore = to_tensor(image)
         like = next(self.parameters())
-        half = dtype_of(precision, like.device)
+        half = dtype_of(precision, like.device) if like.dtype == torch.float32 else None
         # Also where fast is float32: what works must not depend on the processor.
         if precision == "fast" and (compile or backend != "torch"):
             raise ConfigError("precision 'fast' is for the torch backend, and not compiled.")
@@ -181,10 +186,14 @@ class Derainer(Pretrained):
         def placed(piece: Tensor) -> Tensor:
             return piece.to(like.device, like.dtype, memory_format=torch.channels_last)
 
+        # Left alone where it is right: another thread may be deraining with it.
         was_training = self.training
-        self.eval()
+        if was_training:
+            self.eval()
+        # What a training computes in half precision would move single pixels far.
+        exact = torch.autocast(like.device.type, enabled=False)
         try:
-            with keeping_memory(like.device), computing_in(half):
+            with exact, keeping_memory(like.device), computing_in(half):
                 if stages == "auto":
                     stages = settle(s.background for s in self.unroll(placed(middle(rainy))))
                 self.stages_run = stages
@@ -205,8 +214,14 @@ class Derainer(Pretrained):
                     ensemble=ensemble,
                 )
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
         return restore(clean)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: not what was compiled or exported of this one."""
+        state: dict[str, Any] = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in ("_made_forwards", "_bytes_of_ways")}
 
     def _forward(
         self,
@@ -222,7 +237,7 @@ class Derainer(Pretrained):
         key = (stages, backend, compile)
         # A compiled network follows its weights, an exported one does not.
         exported = backend != "torch"
-        weights = [(p.data_ptr(), p._version) for p in self.parameters()] if exported else None
+        weights = [_state_of(p) for p in self.parameters()] if exported else None
         if key not in made or made[key][0] != weights:
             if backend != "torch":
                 from raincleave.export import backend as on_backend  # upwards, hence here
