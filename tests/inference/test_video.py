@@ -77,6 +77,88 @@ def test_the_network_sees_true_colours_and_players_too(tmp_path, colorspace):
         assert made.streams.video[0].codec_context.colorspace == colorspace
 
 
+def write(path, codec="libx264", pix_fmt="yuv420p", size=(64, 48), options=None, **stream):
+    """Twelve frames of bars that grow brighter, encoded with little loss."""
+    bars = np.array([20, 90, 160, 220], np.uint8).repeat(size[0] // 4)
+    seen = []
+    with av.open(str(path), "w") as made:
+        video = made.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = *size, pix_fmt
+        video.options = options or {}
+        for name, value in stream.items():
+            setattr(video.codec_context, name, value)
+        for k in range(12):
+            pixels = np.broadcast_to(bars[None, :, None] + np.uint8(k), (size[1], size[0], 3))
+            seen.append(int(pixels[0, 0, 0]))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            full = stream.get("color_range", 0) == 2 or pix_fmt.startswith("yuvj")
+            made.mux(video.encode(frame.reformat(format=pix_fmt, dst_color_range=2 if full else 1)))
+        made.mux(video.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("limited.mp4", {}),
+        ("full.mp4", {"color_range": 2}),
+        ("photos.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("screen.mov", {"codec": "png", "pix_fmt": "rgb24"}),
+    ],
+)
+def test_black_and_white_stay_whatever_the_source_s_range(tmp_path, name, options):
+    source = write(tmp_path / name, **options)
+    derain_video(source, tmp_path / "out.mp4", lambda x: x)
+    for (_, ours), (_, theirs) in zip(read(tmp_path / "out.mp4")[0], read(source)[0], strict=True):
+        # Not at the bars' edges, where half the colour resolution blurs.
+        differences = ours[8:40, 4::16].astype(int) - theirs[8:40, 4::16]
+        assert np.abs(differences).max() <= 4
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        assert made.streams.video[0].codec_context.colorspace != 0, "that would be RGB"
+
+
+def test_avi_keeps_the_order_and_the_times_of_its_frames(tmp_path):
+    source = write(tmp_path / "in.avi", options={"bf": "2", "b_strategy": "0"})
+    for name in ("out.avi", "out.mp4"):
+        derain_video(source, tmp_path / name, lambda x: x)
+        frames, _ = read(tmp_path / name)
+        brightness = [int(pixels[24, 8, 0]) for _, pixels in frames]
+        assert brightness == sorted(brightness)
+        assert len(frames) == 12
+        steps = np.diff([time for time, _ in frames])
+        assert steps == pytest.approx([0.04] * 11, abs=2e-3)
+    derain_video(tmp_path / "out.avi", tmp_path / "again.avi", lambda x: x)
+    assert len(read(tmp_path / "again.avi")[0]) == 12
+
+
+def test_pixels_that_are_no_squares_stay_so(tmp_path):
+    source = write(tmp_path / "in.mp4", sample_aspect_ratio=Fraction(16, 11))
+    derain_video(source, tmp_path / "out.mkv", lambda x: x)
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert made.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+
+
+def test_languages_and_the_title_stay_and_suffixes_may_shout(tmp_path):
+    with (
+        av.open(str(make(tmp_path / "plain.mp4"))) as given,
+        av.open(str(tmp_path / "in.mkv"), "w") as made,
+    ):
+        made.metadata["title"] = "Rain"
+        streams = {s: made.add_stream_from_template(s) for s in given.streams}
+        streams[given.streams.audio[0]].metadata["language"] = "deu"
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                made.mux(packet)
+    derain_video(tmp_path / "in.mkv", tmp_path / "out.MKV", lambda x: x)
+    with av.open(str(tmp_path / "out.MKV")) as made:
+        assert made.metadata["title"] == "Rain"
+        assert made.streams.audio[0].language == "deu"
+    derain_video(make(tmp_path / "mute.mp4", sound=False), tmp_path / "out.WEBM", lambda x: x)
+    with av.open(str(tmp_path / "out.WEBM")) as made:
+        assert made.streams.video[0].codec_context.name.startswith("vp9")
+
+
 def test_odd_sizes_and_what_the_network_changes(tmp_path):
     source = make(tmp_path / "in.mp4", size=(47, 31), sound=False)
     derain_video(source, tmp_path / "out.mp4", lambda x: 255 - x)

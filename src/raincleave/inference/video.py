@@ -13,6 +13,11 @@ from raincleave.errors import ConfigError, ImageError
 _QUALITY = {"crf": "16", "preset": "medium"}
 """Of H.264: hardly any loss beside what the source has lost already."""
 _CODECS = {".webm": "libvpx-vp9"}
+_BT709, _LIMITED = 1, 1
+"""FFmpeg's numbers for how players take the colours of H.264: for a source without a way of its
+own, in RGB."""
+_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
+"""Of a container's tags, those that tell of the container."""
 
 
 def derain_video(
@@ -23,12 +28,14 @@ def derain_video(
 ) -> int:
     """Derain a video; the file is written whole or not at all.
 
-    Every frame keeps its time, so variable frame rates stay; audio streams are copied as they are.
-    The picture is encoded anew, as H.264 (as VP9 in .webm).
+    Every frame keeps its time, so variable frame rates stay; audio streams are copied as they are,
+    with their languages, and so are the file's title, date and place. Of several pictures the first
+    is taken, and there are no subtitles in the result. The picture is encoded anew, as H.264 (as
+    VP9 in .webm).
 
     Args:
         source: what FFmpeg can read.
-        target: its suffix names the container.
+        target: its suffix names the container, .mp4, .mkv, .mov, .avi, .webm ...
         derain: (H, W, 3) uint8 RGB → the same.
         progress: is told how many frames are done, and how many there are, 0 if unknown.
 
@@ -47,7 +54,7 @@ def derain_video(
         ) from error
     try:
         with whole(target) as part, av.open(str(source)) as given, av.open(str(part), "w") as made:
-            return _transcode(given, made, target.suffix, derain, progress)
+            return _transcode(given, made, target.suffix.lower(), derain, progress)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         if isinstance(error, ImageError):
             raise
@@ -67,6 +74,10 @@ def _transcode(
     video = given.streams.video[0]
     video.thread_type = "AUTO"
     sound = {stream: made.add_stream_from_template(stream) for stream in given.streams.audio}
+    for stream, copy in sound.items():
+        copy.metadata.update(stream.metadata)
+    made.metadata.update({k: v for k, v in given.metadata.items() if k not in _OF_THE_FILE})
+    time = _clock(given)
     picture: Any = None
     waiting: list[Any] = []  # sound that comes before the first frame, which settles the size
     done = 0
@@ -79,7 +90,7 @@ def _transcode(
             for frame in packet.decode():
                 pixels = _upright(frame)
                 picture = picture or _picture_stream(made, suffix, video, frame, pixels.shape)
-                made.mux(picture.encode(_as_frame(derain(pixels), frame, picture)))
+                made.mux(picture.encode(_as_frame(derain(pixels), frame, time(frame), picture)))
                 done += 1
                 progress(done, video.frames)
         if picture is not None and waiting:
@@ -91,10 +102,35 @@ def _transcode(
     return done
 
 
+def _clock(given: Any) -> Callable[[Any], int | None]:
+    """When a frame is shown, in its own time base."""
+    if given.format.name != "avi":
+        return lambda frame: frame.pts
+    # AVI tells when a packet is decoded. FFmpeg hands that out as the times of frames, in the order
+    # of the packets, which with B-frames is not the frames'. The last frames have none at all.
+    last: list[int] = []
+    late = 0
+
+    def time(frame: Any) -> int | None:
+        nonlocal late
+        if not last and frame.pts is not None and frame.dts is not None:
+            late = frame.dts - frame.pts
+        step = round(1 / (given.streams.video[0].average_rate * frame.time_base))
+        following = last[-1] + step if last else frame.pts or 0
+        last[:] = [following if frame.dts is None else max(following, frame.dts - late)]
+        return last[0]
+
+    return time
+
+
 def _upright(frame: Any) -> NDArray[Any]:
     """(H, W, 3) uint8 RGB, turned as players turn what a phone held upright has filmed."""
     pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    return np.ascontiguousarray(np.rot90(pixels, _quarters(frame)))
+
+
+def _quarters(frame: Any) -> int:
+    return round(frame.rotation / 90)
 
 
 def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple[int, ...]) -> Any:
@@ -104,16 +140,30 @@ def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple
     even = stream.height % 2 == 0 and stream.width % 2 == 0
     stream.pix_fmt = "yuv420p" if even else "yuv444p"
     stream.options = dict(_QUALITY) if suffix not in _CODECS else {"crf": "20", "b": "0"}
-    stream.codec_context.time_base = frame.time_base
+    if suffix == ".avi":  # cannot say when a B-frame is shown
+        stream.options = {**stream.options, "bf": "0"}
+    context, source = stream.codec_context, video.codec_context
+    context.time_base = frame.time_base
     for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
-        setattr(stream.codec_context, name, getattr(video.codec_context, name))
+        setattr(context, name, getattr(source, name))
+    context.color_range = frame.color_range
+    if frame.format.is_rgb:
+        context.colorspace, context.color_range = _BT709, _LIMITED
+    if shape_of_pixels := video.sample_aspect_ratio:
+        turned = _quarters(frame) % 2 == 1
+        context.sample_aspect_ratio = 1 / shape_of_pixels if turned else shape_of_pixels
     return stream
 
 
-def _as_frame(pixels: NDArray[Any], like: Any, stream: Any) -> Any:
+def _as_frame(pixels: NDArray[Any], like: Any, time: int | None, stream: Any) -> Any:
     import av
 
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    frame = rgb.reformat(format=stream.pix_fmt, dst_colorspace=like.colorspace)
-    frame.pts, frame.time_base = like.pts, like.time_base
+    context = stream.codec_context
+    frame = rgb.reformat(
+        format=stream.pix_fmt,
+        dst_colorspace=context.colorspace,
+        dst_color_range=context.color_range or None,
+    )
+    frame.pts, frame.time_base = time, like.time_base
     return frame
