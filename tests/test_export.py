@@ -167,6 +167,25 @@ def test_onnx_names_its_free_dimensions(tmp_path):
     assert [d.dim_param or d.dim_value for d in dims] == ["batch", 3, "height", "width"]
 
 
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("drn-7x7.heavy", "drn-7x7.heavy.onnx"),
+        ("runs/mine.safetensors", "mine.onnx"),
+        ("runs/theirs.pt", "theirs.onnx"),
+        ("hf://owner/network@v1.0", "network.onnx"),
+    ],
+)
+def test_a_file_is_made_here_by_the_models_plain_name(monkeypatch, capsys, model, file):
+    monkeypatch.setattr("raincleave.commands.export.load", lambda name: FAMILIES["drn"]())
+    written = []
+    monkeypatch.setattr(
+        "raincleave.commands.export.export_model", lambda *given: written.append(given[2]) or 0
+    )
+    assert run(["export", model, "--to", "onnx"]) == 0
+    assert [str(path) for path in written] == [file]
+
+
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     FAMILIES["drn"]().save(tmp_path / "mine.safetensors")

@@ -28,6 +28,16 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def no_place_for(file: Path) -> str | None:
+    """Why a file could not be written there, for those who find out before a long work; or None."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        return f"there is no folder {file.parent}."
+    if file.is_dir():
+        return "that is a folder; name a file in it."
+    return None if os.access(folder, os.W_OK) else "the folder cannot be written to."
+
+
 def sweep(paths: Iterable[Path]) -> None:
     """Remove what processes that were killed left of the files they were writing with `whole`."""
     names: dict[Path, set[str]] = {}

@@ -4,8 +4,9 @@ Every subcommand is one function in `raincleave.commands`; jsonargparse turns it
 and docstring into options. The function returns the exit code, or None for 0.
 """
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -86,19 +87,38 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
 
 
 def _run_function(name: str, argv: Sequence[str]) -> int:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
     target, text = COMMANDS[name]
     module_name, _, attribute = target.partition(":")
     module = import_module(module_name)
     function = getattr(module, attribute)
-    parser = ArgumentParser(prog=f"raincleave {name}", description=text)
+    parser = ArgumentParser(prog=f"raincleave {name}", description=text, exit_on_error=False)
     # A module may add what a signature cannot say: several positional arguments, short options.
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)
     else:
         parser.add_function_arguments(function, as_positional=True)
-    return function(**parser.parse_args(list(argv)).as_dict()) or 0
+    try:
+        options = parser.parse_args(list(argv)).as_dict()
+    except ArgumentError as error:
+        print(_objection(name, str(error), parser._option_string_actions), file=sys.stderr)
+        return 2
+    return function(**options) or 0
+
+
+def _objection(command: str, error: str, options: Iterable[str]) -> str:
+    """What is wrong with a command line, in one sentence, and the option that may be meant."""
+    text = " ".join(error.split()).rstrip(".")
+    hint = f"`raincleave {command} --help` lists the options."
+    if found := re.search(r"[Uu]nrecognized arguments: (-[^ =]*)", text):
+        near = get_close_matches(found[1], options, n=1)
+        hint = f"did you mean {near[0]}?" if near else hint
+    if wrong := re.match(r'Parser key "([\w.]+)": (.*?)[ .]+(?:Got|Given) value: (.*)', text):
+        text = f"--{wrong[1]} cannot be {wrong[3]}"
+        if choices := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]", wrong[2]):
+            hint = f"choose from {choices[1].replace(chr(39), '')}."
+    return f"raincleave: {text}; {hint}"
 
 
 def main() -> None:

@@ -50,6 +50,17 @@ def test_without_plain(weights, tmp_path):
     assert row["times_plain"] is None
 
 
+def test_what_is_exact_does_not_depend_on_the_order(weights, tmp_path):
+    figures = tmp_path / "bench.json"
+    options = ["--against", "none", "--repeats", "1", "--sizes", "9x9", "--json", str(figures)]
+    assert run(["bench", str(weights), *options, "--ways", "fast", "32"]) == 0
+    rows = {row["way"]: row for row in json.loads(figures.read_text())}
+    assert rows["32"]["worst_levels"] == 0
+    assert run(["bench", str(weights), *options, "--ways", "fast"]) == 0
+    (row,) = json.loads(figures.read_text())
+    assert row["worst_levels"] is row["psnr_to_float32"] is None
+
+
 def test_operations_are_those_of_the_convolutions():
     model = DRN(stages=2, recursions=3, res_blocks=1, channels=12)
     per_stage = 9 * (6 * 12 + 3 * 2 * 12 * 12 + 12 * 3)
@@ -62,6 +73,8 @@ def test_operations_are_those_of_the_convolutions():
     ("options", "sentence"),
     [
         (["--sizes", "500"], "a size is WIDTHxHEIGHT, such as 500x500, not '500'"),
+        (["--repeats", "0"], "--repeats is 0; it must be 1 or more."),
+        (["--json", "nowhere/x.json"], "--json nowhere/x.json: there is no folder nowhere."),
         (["--ways", "tpu"], "there is no way 'tpu'; choose of 32, fast"),
     ],
 )

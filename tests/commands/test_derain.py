@@ -101,7 +101,7 @@ def test_folder_below_a_folder(here, capsys):
     assert run(["derain", "in", "-o", "out"]) == 0
     assert files() - before == {"out/a.png", "out/deep/er/a.jpg", "out/B.JPG"}
     assert level("out/deep/er/a.jpg") == 50
-    assert capsys.readouterr().out == "wrote 3 of 3 pictures\n"
+    assert capsys.readouterr().out == "wrote 3 of 3 pictures to out\n"
 
 
 def test_folder_without_output_and_again(here, capsys, loaded):
@@ -193,6 +193,11 @@ def test_a_result_that_cannot_be_written(here, capsys):
     [
         (["empty"], "empty holds no picture to derain."),
         (["missing.png"], "missing.png does not exist."),
+        (["x" * 300 + ".png"], "x.png does not exist."),
+        (["films"], "films holds no picture to derain; name its videos one by one."),
+        (["films/clip.mp4", "-o", "dry.png"], "clip.mp4 is a video, which dry.png cannot hold"),
+        (["-"], "- names no file, and pictures come out of files; save what comes"),
+        (["a.png", "-o", "-"], "-o - names no file, and results go into files"),
         (["*.tif"], "*.tif matches no picture to derain."),
         (["a.png", "b/a.png", "-o", "out"], "would both be written to out/a.png"),
         (["a.png", "b/a.png", "-o", "out.png"], "-o out.png is one file, but 2 pictures"),
@@ -207,6 +212,8 @@ def test_refused_in_one_sentence_before_anything_is_written(here, capsys, argume
     draw("a.png")
     draw("b/a.png")
     Path("empty").mkdir()
+    Path("films").mkdir()
+    Path("films/clip.mp4").touch()
     before = {name: Path(name).read_bytes() for name in files()}
     assert run(["derain", *arguments]) == 1
     assert {name: Path(name).read_bytes() for name in files()} == before
@@ -224,10 +231,39 @@ def test_originals_are_replaced_only_when_asked(here):
 
 
 def test_no_input_is_a_usage_error(capsys):
-    with pytest.raises(SystemExit) as caught:
-        run(["derain"])
-    assert caught.value.code == 2
+    assert run(["derain"]) == 2
     assert "the following arguments are required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--ouput", "x"], "unrecognized arguments: --ouput x; did you mean --output?"),
+        (["--qqq"], "unrecognized arguments: --qqq; `raincleave derain --help` lists the options."),
+        (["--ensemble=3"], "--ensemble cannot be 3; choose from 1, 8."),
+        (["--tile=big"], "--tile cannot be big; `raincleave derain --help` lists the options."),
+    ],
+)
+def test_a_wrong_option_gets_one_sentence(capsys, words, sentence):
+    assert run(["derain", "a.png", *words]) == 2
+    assert capsys.readouterr().err == f"raincleave: {sentence}\n"
+
+
+def test_a_file_named_twice_is_one_picture(here, capsys):
+    draw("a.png")
+    assert run(["derain", "a.png", str(Path("a.png").absolute())]) == 0
+    assert capsys.readouterr().out == f"wrote {Path('a.derained.png')}\n"
+
+
+def test_many_results_that_are_there_are_told_in_one_line(here, capsys):
+    for k in range(5):
+        draw(f"in/{k}.png")
+    assert run(["derain", "in", "-o", "out"]) == 0
+    assert capsys.readouterr().out == "wrote 5 of 5 pictures to out\n"
+    assert run(["derain", "in", "-o", "out", "--stages=1"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("5 results are there already, whatever model and options made them;")
+    assert err.count("\n") == 1
 
 
 def test_the_bar_moves_with_every_stage(here, monkeypatch):

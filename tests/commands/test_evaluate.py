@@ -199,7 +199,7 @@ def damage(root, kind):
     ("kind", "file", "reason"),
     [
         ("truncated", "rain-002.png", "cannot be read"),
-        ("no image", "rain-002.png", "cannot be read"),
+        ("no image", "rain-002.png", "is not an image"),
         ("sizes", "rain-002.png", "30x20"),
         ("tiny", "rain-002.png", "at least 11×11 pixels; these are 30×10"),
         ("no partner", "norain-002.png", "no rainy partner"),

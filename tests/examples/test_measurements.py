@@ -68,7 +68,7 @@ def test_throughput(tiny, monkeypatch, capsys):
     options = ["--pictures", 9, "--sides", 20, 90]
     call(monkeypatch, "throughput.py", tiny / "tiny.safetensors", *options)
     wrote, _, share, same = capsys.readouterr().out.splitlines()
-    assert wrote == "wrote 9 of 9 pictures"
+    assert wrote.startswith("wrote 9 of 9 pictures to ")
     assert float(share.split()[1].rstrip("%")) > 0
     assert same == "same files: True"
 

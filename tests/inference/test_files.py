@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from raincleave.errors import ImageError
-from raincleave.inference.files import read, save
+from raincleave.inference.files import decode, read, save
 from raincleave.inference.images import to_tensor
 
 
@@ -171,7 +171,7 @@ def test_heic_is_told_by_its_content(tmp_path, photo):
     (tmp_path / "renamed.jpg").write_bytes((tmp_path / "a.heic").read_bytes())
     # A process of its own, in which nothing has told Pillow of HEIC.
     script = (
-        "import sys, numpy as np; from raincleave.inference.files import read, save;"
+        "import sys, numpy as np; from raincleave.inference.files import decode, read, save;"
         "image = read(sys.argv[1]); save(image, sys.argv[2]); print(image.format, *image.size)"
     )
     done = subprocess.run(
@@ -194,3 +194,45 @@ def test_heic_without_its_package_says_what_to_install(tmp_path, photo, monkeypa
     with pytest.raises(ImageError, match=r"b\.heic cannot be written: " + advice):
         save(photo, tmp_path / "b.heic")
     assert not (tmp_path / "b.heic").exists()
+
+
+def test_exif_that_cannot_be_read_is_left_out(tmp_path, photo):
+    photo.save(tmp_path / "whole.jpg", dpi=(72, 72))
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    for place in (20, 2):  # behind the JFIF header, which tells the resolution, and in its stead
+        garbage = b"\xff\xe1\x00\x11Exif\0\0garbage!!"
+        (tmp_path / "odd.jpg").write_bytes(whole[:place] + garbage + whole[20:])
+        picture = read(tmp_path / "odd.jpg")
+        assert np.array_equal(picture, read(tmp_path / "whole.jpg"))
+        save(picture, tmp_path / "again.jpg")
+        assert not Image.open(tmp_path / "again.jpg").getexif()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_although_its_other_tags_are_odd(orientation, photo):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    photo.info["exif"] = exif.tobytes()
+    expected = ImageOps.exif_transpose(photo)
+    odd = photo.copy()
+    odd.getexif()[ExifTags.Base.Orientation] = orientation
+    odd.info["exif"] = b"Exif\0\0garbage!"
+    assert np.array_equal(decode(odd, "odd"), expected)
+
+
+@pytest.mark.parametrize("dpi", [(1e10, 1e10), (float("nan"), 72), (0, 0), (-1, 72)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_an_impossible_resolution_is_left_out(tmp_path, photo, dpi, suffix):
+    photo.info["dpi"] = dpi
+    save(photo, tmp_path / f"dry{suffix}")
+    assert Image.open(tmp_path / f"dry{suffix}").size == photo.size
+
+
+def test_more_exif_than_a_jpeg_holds_is_left_out(tmp_path, photo):
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "rain " * 14_000
+    photo.info["exif"] = exif.tobytes()
+    save(photo, tmp_path / "dry.jpg")
+    save(photo, tmp_path / "dry.png")
+    assert not Image.open(tmp_path / "dry.jpg").getexif()
+    assert len(Image.open(tmp_path / "dry.png").getexif()) == 1

@@ -320,3 +320,23 @@ def test_alpha_is_not_judged():
     image = torch.rand(4, 5, 7)
     image[3] = 255
     assert torch.equal(round_trip(image), image)
+
+
+def test_transparent_deep_grey_stays_transparent(tmp_path):
+    deep = np.full((8, 12), 30_000, np.uint16)
+    deep[:3] = 0
+    Image.fromarray(deep).save(tmp_path / "deep.png", transparency=0)
+    rainy, restore = to_tensor(tmp_path / "deep.png")
+    dark = restore(rainy * 0.0)  # all of it would be transparent
+    assert dark.info["transparency"] == 0
+    assert np.array_equal(np.asarray(dark) == 0, deep == 0)
+    bright = restore(rainy * 0 + 1)
+    assert np.array_equal(np.asarray(bright) == 0, deep == 0)
+    assert np.asarray(bright)[7, 7] == 65535
+
+
+def test_a_tensor_with_a_gradient_gives_one_without():
+    image = torch.rand(3, 8, 8, requires_grad=True)
+    rainy, restore = to_tensor(image)
+    assert not restore(rainy).requires_grad
+    restore(rainy).numpy()

@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from raincleave.atomic import no_place_for
 from raincleave.errors import ConfigError
 from raincleave.hub import load
 from raincleave.inference.images import to_tensor
@@ -41,9 +42,9 @@ class Row:
     """Of the arithmetic this machine does in a large matrix product, in [0, 1]."""
     peak_megabytes: float | None
     """Above what was taken before; None where the system does not tell."""
-    psnr_to_float32: float
-    """dB, infinite where no pixel differs."""
-    worst_levels: float
+    psnr_to_float32: float | None
+    """dB, infinite where no pixel differs; None where nothing ran in float32."""
+    worst_levels: float | None
     """The largest difference of a pixel from float32, in 8-bit levels."""
 
 
@@ -92,6 +93,10 @@ def bench(
         ConfigError: an option makes no sense.
         CheckpointError: the model cannot be loaded.
     """
+    if repeats < 1:
+        raise ConfigError(f"--repeats is {repeats}; it must be 1 or more.")
+    if json is not None and (problem := no_place_for(Path(json))):
+        raise ConfigError(f"--json {json}: {problem}")
     network = load(model, device=device)
     runs = _ways(network, ways, against, stages)
     operations = _operations_per_pixel(network, stages)
@@ -177,11 +182,11 @@ def _timed(
 
 
 def _rows(size: str, rainy: Tensor, timed: dict[str, Timed], operations: float) -> list[Row]:
-    exact = timed.get("plain", next(iter(timed.values()))).result.clamp(0, 1)
+    exact = next((timed[way].result for way in ("plain", "32", "compile") if way in timed), None)
     pixels = rainy[0, 0].numel()
     rows = []
     for way, (result, took, taken) in timed.items():
-        error = (result.clamp(0, 1) - exact).abs()
+        error = None if exact is None else (result.clamp(0, 1) - exact.clamp(0, 1)).abs()
         dtype = dtype_of("fast", rainy.device) if way == "fast" else None
         peak = _matmul_peak(rainy.device, dtype or torch.float32)
         rows.append(
@@ -193,11 +198,15 @@ def _rows(size: str, rainy: Tensor, timed: dict[str, Timed], operations: float) 
                 times_plain=timed["plain"].seconds / took if "plain" in timed else None,
                 share_of_matmul=operations * pixels / took / peak,
                 peak_megabytes=None if taken is None else taken / 2**20,
-                psnr_to_float32=float(-10 * error.double().square().mean().log10()),
-                worst_levels=float(error.max()) * 255,
+                psnr_to_float32=None if error is None else _decibels(error),
+                worst_levels=None if error is None else float(error.max()) * 255,
             )
         )
     return rows
+
+
+def _decibels(error: Tensor) -> float:
+    return float(-10 * error.double().square().mean().log10())
 
 
 def _operations_per_pixel(network: "Derainer", stages: int | None) -> float:
@@ -238,7 +247,7 @@ def _show(rows: list[Row], title: str) -> None:
             "" if row.times_plain is None else f"{row.times_plain:.2f}",
             f"{row.share_of_matmul:.0%}",
             "" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}",
-            f"{row.psnr_to_float32:.1f} dB",
-            f"{row.worst_levels:.2f}",
+            "" if row.psnr_to_float32 is None else f"{row.psnr_to_float32:.1f} dB",
+            "" if row.worst_levels is None else f"{row.worst_levels:.2f}",
         )
     Console().print(table)

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from raincleave.models import Derainer
 
+_FEW = 3
+"""So many results that are there already are named one by one."""
 _AHEAD = 2
 """How many pictures are read before their turn, and how many may wait to be written."""
 
 
 def add_arguments(parser: Any) -> None:
     """Adds the options, some by hand: a signature knows no short option, flag or ``INPUT ...``."""
-    parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="picture, folder (with all below it) or glob"
-    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, video, folder or glob")
     parser.add_argument(
         "-o",
         "--output",
@@ -94,10 +94,7 @@ def derain_files(
 
     console = Console(stderr=True)
     todo, done, missing = plan(inputs, output, overwrite)
-    for line in [
-        *missing,
-        *(f"{path} is there already; --overwrite replaces it." for path in done),
-    ]:
+    for line in [*missing, *_kept(done)]:
         _say(console, line)
     options = _changed(
         stages=(stages, None),
@@ -113,8 +110,19 @@ def derain_files(
     if len(todo) == written == 1:
         print(f"wrote {todo[0].target}")
     elif todo:
-        print(f"wrote {written} of {len(todo)} pictures")
+        to = f" to {output}" if output and written else ""
+        print(f"wrote {written} of {len(todo)} pictures{to}")
     return 1 if failed or missing else 0
+
+
+def _kept(done: list[Path]) -> list[str]:
+    """What is said of results that are there already: of each, or in one line of many."""
+    if len(done) <= _FEW:
+        return [f"{path} is there already; --overwrite replaces it." for path in done]
+    return [
+        f"{len(done)} results are there already, whatever model and options made them; "
+        "--overwrite makes them again."
+    ]
 
 
 def load_on(model: str, device: str) -> "Derainer":

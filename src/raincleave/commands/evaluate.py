@@ -1,7 +1,6 @@
 """``raincleave evaluate``: score models, inputs or finished images under a stated protocol."""
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from raincleave.atomic import no_place_for
 from raincleave.benchmarks import find_dataset, find_folders
 from raincleave.data.pairs import Pair
 from raincleave.errors import ConfigError, DataError
@@ -177,12 +177,8 @@ def _check_targets(
     if any(folders.values()) and not models:
         raise ConfigError("--save and --figures need a model whose results they show.")
     for option, path in files.items():
-        if path and not Path(path).absolute().parent.is_dir():
-            raise ConfigError(f"{option} {path}: there is no folder {Path(path).parent}.")
-        if path and Path(path).is_dir():
-            raise ConfigError(f"{option} {path}: that is a folder; name a file in it.")
-        if path and not os.access(Path(path).absolute().parent, os.W_OK):
-            raise ConfigError(f"{option} {path}: the folder cannot be written to.")
+        if path and (problem := no_place_for(Path(path))):
+            raise ConfigError(f"{option} {path}: {problem}")
     for option, path in folders.items():
         if path and Path(path).exists() and not Path(path).is_dir():
             raise ConfigError(f"{option} {path}: that is a file; name a folder.")

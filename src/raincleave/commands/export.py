@@ -37,13 +37,7 @@ def export(
         ConfigError: a package is missing, or the result is not what PyTorch computes.
         CheckpointError: the model cannot be loaded.
     """
-    path = (
-        Path(output)
-        if output
-        else Path(
-            Path(model).stem if Path(model).suffix in (".safetensors", ".ckpt", ".pth") else model
-        )
-    )
+    path = Path(output or _plain_name(model))
     if path.suffix != SUFFIXES[to]:
         path = path.with_name(path.name + SUFFIXES[to])
     network = load(model)
@@ -51,3 +45,10 @@ def export(
     multiple = network.size_multiple
     sizes = f", sizes in multiples of {multiple}" if multiple > 1 else ""
     print(f"wrote {path} (within {error:.0e} of PyTorch{sizes})")
+
+
+def _plain_name(model: str) -> str:
+    """What a file made of a model is called: no folder, owner, revision or suffix of weights."""
+    name = Path(model.partition("@")[0] if model.startswith("hf://") else model)
+    weights = name.suffix in (".safetensors", ".ckpt", ".pth", ".pt")
+    return name.stem if weights else name.name

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from raincleave.atomic import whole
 from raincleave.errors import ImageError
 from raincleave.formats import format_of, open_image
 
+_MOST_DPI = 65536
+_JPEG_EXIF = 65533
+"""Bytes of EXIF that a JPEG has room for."""
 PICTURE_TAGS = [
     ExifTags.Base[name]
     for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
@@ -75,15 +79,23 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     try:
         with whole(path) as part:
             image.save(part, format=kind, **_save_options(image, kind))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # Pillow's writers raise whatever they trip over.
         hint = "; another suffix, such as .png, may do" if "cannot write mode" in str(error) else ""
         raise ImageError(f"{path} cannot be written: {_reason(error)}{hint}.") from error
 
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
-    options = {key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)}
-    if kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF") and image.info.get("exif"):
-        options["exif"] = image.info["exif"]
+    options = {}
+    if image.info.get("icc_profile"):
+        options["icc_profile"] = image.info["icc_profile"]
+    # Of a resolution that is none, no format can hold the number.
+    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
+    if dpi and all(0 < value < _MOST_DPI for value in dpi):
+        options["dpi"] = dpi
+    exif = image.info.get("exif", b"")
+    fits = kind != "JPEG" or len(exif) <= _JPEG_EXIF
+    if kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF") and exif and fits:
+        options["exif"] = exif
     if kind in ("JPEG", "WEBP", "AVIF", "HEIF"):
         options["quality"] = 95
     if kind == "JPEG":
@@ -99,6 +111,8 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
 def decode(image: Image.Image, name: str) -> Image.Image:
     """A copy of the image with all of its pixels read, the right way up, its ``format`` kept.
 
+    EXIF tags that cannot be read are left out; they are no reason to refuse the picture.
+
     Args:
         image: as Pillow opened it or a user made it.
         name: what to call it in an error.
@@ -108,13 +122,36 @@ def decode(image: Image.Image, name: str) -> Image.Image:
     """
     try:
         image.load()
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    try:
+        Image.Exif().load(image.info.get("exif", b""))  # Pillow itself does not always look
         upright = ImageOps.exif_transpose(image)
         if image.format == "TIFF":
             upright.info["exif"] = _tiff_exif(image)
-    except Exception as error:
-        raise _unreadable(name, error) from error
+    except Exception:  # Pillow's readers raise whatever they trip over.
+        upright = _upright(image)
+        upright.info.pop("exif", None)
     upright.format = image.format
     return upright
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned by its EXIF orientation, if at least that can be read."""
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    turned = image.copy()
+    with suppress(Exception):
+        turned = image.transpose(turns[image.getexif()[ExifTags.Base.Orientation]])
+    turned.info = dict(image.info)
+    return turned
 
 
 def _tiff_exif(image: Image.Image) -> bytes:

@@ -94,7 +94,7 @@ def _from_tensor(image: Tensor) -> tuple[Tensor, Restore]:
             f"a tensor image is (C, H, W) or (B, C, H, W), not {tuple(image.shape)}; "
             "add or remove a dimension."
         )
-    planes = image if image.ndim == 4 else image[None]
+    planes = (image if image.ndim == 4 else image[None]).detach()
     if planes.shape[1] not in (1, 2, 3, 4):
         raise ImageError(
             f"a tensor image (C, H, W) or (B, C, H, W) has 1 to 4 channels, not {planes.shape[1]} "
@@ -210,6 +210,23 @@ def _working(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 
 def _pixels(working: PIL.Image.Image, name: str) -> tuple[Tensor, Restore]:
+    rgb, restore = _plain_pixels(working, name)
+    value = working.info.get("transparency")
+    if not working.mode.startswith("I") or not isinstance(value, int):
+        return rgb, restore
+    # Deep grey has no mode with alpha: one of its values stands for transparent.
+    clear = np.asarray(working) == value
+
+    def keep_clear(derained: Tensor) -> NDArray[Any]:
+        pixels = restore(derained)
+        pixels[pixels == value] = value + 1 if value == 0 else value - 1
+        pixels[clear] = value
+        return pixels
+
+    return rgb, keep_clear
+
+
+def _plain_pixels(working: PIL.Image.Image, name: str) -> tuple[Tensor, Restore]:
     pixels = np.asarray(working)
     if working.mode != "I":
         return _from_array(pixels, name)

@@ -1,5 +1,6 @@
 """Which pictures are asked for, and where each result goes. Reads and writes none of them."""
 
+import os
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
@@ -10,6 +11,9 @@ from raincleave.formats import SUFFIXES
 
 VIDEOS = frozenset([".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
 """What is taken for a video; folders and globs are not searched for them."""
+
+
+_NO_PIPE = "save what comes through a pipe first"
 
 
 class Job(NamedTuple):
@@ -41,15 +45,21 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
         overwrite: make results again that are there, and let them replace originals.
 
     Raises:
-        ConfigError: two pictures would end in one file, or a result in the place of an original.
+        ConfigError: two pictures would end in one file, a result in the place of an original, or a
+            video in a picture.
     """
+    if output == "-":
+        raise ConfigError(f"-o - names no file, and results go into files; {_NO_PIPE}.")
     pictures: dict[Path, Path] = {}
+    known: set[Path] = set()  # a file may be named in two ways
     missing = []
     for text in inputs:
         found = list(_pictures(text, alone=len(inputs) == 1, output=output))
         for picture, target in found:
-            pictures.setdefault(picture, target)
-        if not found and not (Path(text).is_file() and _is_result(Path(text))):
+            if picture.resolve() not in known:
+                known.add(picture.resolve())
+                pictures[picture] = target
+        if not found and not (os.path.isfile(text) and _is_result(Path(text))):  # noqa: PTH113
             missing.append(_why_nothing(text))
     if output and _is_file(output):
         if len(pictures) > 1:
@@ -71,10 +81,11 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
 def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path, Path]]:
     """The pictures that one input stands for, each with its target if ``output`` is no file."""
     path, files, root = Path(text), [], Path()
-    if path.is_dir():
+    # Not Path's own, which raise where a name is too long for any file to have it.
+    if os.path.isdir(path):  # noqa: PTH112
         root = path
         files = _wanted(path.rglob("*"), root, output)
-    elif path.exists():
+    elif os.path.exists(path):  # noqa: PTH110
         root = path.parent
         files = [path] if alone or not _is_result(path) else []
     elif has_magic(text):
@@ -118,8 +129,12 @@ def _is_file(output: str) -> bool:
 
 
 def _why_nothing(text: str) -> str:
-    if Path(text).is_dir():
-        return f"{text} holds no picture to derain."
+    if text == "-":
+        return f"- names no file, and pictures come out of files; {_NO_PIPE}."
+    if os.path.isdir(text):  # noqa: PTH112
+        videos = any(file.suffix.lower() in VIDEOS for file in Path(text).iterdir())
+        hint = "; name its videos one by one" if videos else ""
+        return f"{text} holds no picture to derain{hint}."
     if has_magic(text):
         return f"{text} matches no picture to derain."
     return f"{text} does not exist."
@@ -129,6 +144,10 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
     originals = {job.source.resolve() for job in jobs}
     sources: dict[Path, Path] = {}
     for source, target in jobs:
+        if source.suffix.lower() in VIDEOS and target.suffix.lower() in SUFFIXES:
+            raise ConfigError(
+                f"{source} is a video, which {target} cannot hold; give a name in .mp4 or .mkv."
+            )
         place = target.resolve()
         other = sources.setdefault(place, source)
         if other != source:
