@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from raincleave.data.audit import mistaken
 from raincleave.data.layouts import scan
 from raincleave.data.pairs import Pair
 from raincleave.data.pictures import Picture, image_files_of
@@ -32,7 +33,8 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
     Args:
         root: the dataset's folder, or the one in which a folder called ``name`` lies.
         name: what the dataset must be, such as ``"Rain100H"``; None takes whatever it is. It is
-            compared with the layout, its published editions and the folder's own name.
+            compared with the layout, its published editions and the folder's own name, and where
+            a heavy and a light set share a layout, with the rain of some pairs.
 
     Raises:
         DataError: there is no such folder, it holds no pairs, or it is not what ``name`` says.
@@ -41,11 +43,14 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
     if name and (folder / name).is_dir():
         folder = folder / name
     found = scan(folder)
-    known = f"{found.layout.name} {found.version} {folder.absolute().name}"
-    if name and _plain(name) not in _plain(known):
+    editions = [word for word in found.version.split() if word[0].isupper()]
+    known = [*found.layout.name.split("/"), *editions, folder.absolute().name]
+    if name and _plain(name) not in [_plain(word) for word in known]:
         raise DataError(
             f"{folder} is not {name}: it was recognised as {found.layout.name}, {found.version}."
         )
+    if name and (problem := mistaken(found, name)):
+        raise DataError(problem)
     label = f"{name or folder.absolute().name} ({found.version})"
     return Benchmark(label, folder, found.pairs, found.problems)
 

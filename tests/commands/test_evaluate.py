@@ -34,7 +34,7 @@ def root(tmp_path):
         rng = np.random.default_rng(number)
         clean = rng.integers(30, 150, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
         clean = np.ascontiguousarray(clean.repeat(4, 0).repeat(4, 1)[:height, :width])
-        rain = 60 * (rng.random((1, width, 1)) < 0.3)
+        rain = 100 * (rng.random((1, width, 1)) < 0.4)
         write(folder / f"norain-{number:03d}.png", clean)
         write(folder / "rainy" / f"rain-{number:03d}.png", (clean + rain).astype(np.uint8))
     return folder

@@ -7,6 +7,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 
+from raincleave.benchmarks import find_dataset
 from raincleave.data import datamodules
 from raincleave.data.base import split_scenes
 from raincleave.data.datamodules import (
@@ -14,6 +15,7 @@ from raincleave.data.datamodules import (
     Rain12,
     Rain13K,
     Rain100H,
+    Rain100L,
     Rain1400,
     SPAData,
     SyntheticRain,
@@ -89,6 +91,7 @@ def photos(tmp_path, scene, write):
 def test_parts(tmp_path, build, monkeypatch, row):
     name, train, test = row
     benchmark = getattr(datamodules, name)
+    monkeypatch.setattr("raincleave.data.audit._HEAVY", 4.0 if name.endswith("H") else 20.0)
     trained = build(tmp_path / train[0], train[1])
     tested = build(tmp_path / test[0], test[1])
     if benchmark.test.counts:
@@ -112,7 +115,21 @@ def test_parts(tmp_path, build, monkeypatch, row):
         assert next(iter(loader()))["rainy"].shape == (1, 3, 40, 48)
 
 
-def test_published_counts_are_asked_for(tmp_path, build):
+def test_heavy_and_light_sets_are_told_apart(tmp_path, build, monkeypatch):
+    build(tmp_path, "Rain100")
+    with pytest.raises(DataError, match="is not Rain100H but Rain100L, by its rain, which adds 5"):
+        Rain100H(tmp_path).setup("test")
+    monkeypatch.setattr("raincleave.data.audit._HEAVY", 4.0)
+    with pytest.raises(DataError, match="is not Rain100L but Rain100H"):
+        Rain100L(tmp_path).setup("test")
+    for name, message in [("rain100l", "but Rain100H"), ("Rain100", "is not Rain100: it was")]:
+        with pytest.raises(DataError, match=message):
+            find_dataset(tmp_path, name)
+    assert find_dataset(tmp_path, "Rain100H").name.startswith("Rain100H (")
+
+
+def test_published_counts_are_asked_for(tmp_path, build, monkeypatch):
+    monkeypatch.setattr("raincleave.data.audit._HEAVY", 4.0)
     build(tmp_path, "Rain100")
     with pytest.raises(DataError, match="holds 3 pairs, but Rain100H is tested on 100"):
         Rain100H(tmp_path).setup("test")

@@ -167,6 +167,35 @@ def _which(found: Found, mean_rain: float) -> str:
     return heavy if not light or mean_rain > _HEAVY else light
 
 
+def mistaken(found: Found, name: str) -> str | None:
+    """What a folder of one layout with ``name`` really is: the heavy set, or the light one.
+
+    Five pairs are read, whose rain decides.
+
+    Args:
+        found: the folder's pairs.
+        name: what it is taken for, such as ``"Rain100L"``.
+
+    Returns:
+        A sentence; None where ``name`` is right, or is neither of the layout's two.
+    """
+    two = found.layout.name.split("/")
+    if len(two) < 2 or name.lower() not in (one.lower() for one in two):
+        return None
+    some = [_look(pair) for pair in found.pairs[:: max(1, len(found.pairs) // 5)][:5]]
+    rains = [seen.rain for seen in some if seen.size]
+    if not rains:
+        return None
+    rain = sum(rains) / len(rains)
+    really = _which(found, rain)
+    if really.lower() == name.lower():
+        return None
+    return (
+        f"{found.root} is not {name} but {really}, by its rain, which adds {rain:.0f} of 255 to "
+        "the brightness."
+    )
+
+
 def _cropped(looked: list[_Looked]) -> str:
     """Whether this is the copy of BSDS-based sets that lacks a row and a column, as MPRNet's."""
     whole = {"480x320", "320x480"} >= {seen.size for seen in looked if seen.size}

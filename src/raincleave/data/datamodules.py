@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from raincleave.data.audit import mistaken
 from raincleave.data.base import RainDataModule, split_scenes
 from raincleave.data.fingerprints import fingerprints, scene_numbers
 from raincleave.data.layouts import LAYOUTS, Found, find_pairs
@@ -122,6 +123,8 @@ class PairedRain(RainDataModule):
                 f"{found.root} is laid out like {found.layout.name}, but this part of {title} "
                 f"comes as {examples}; fetch {self.fetch} from {self.page}."
             )
+        if problem := mistaken(found, title):
+            raise DataError(problem)
         return found
 
 
