@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from raincleave.data.pairs import Pair, read_pair
 from raincleave.errors import ConfigError, ImageError, RaincleaveError
+from raincleave.inference.precision import Precision, computing_in, dtype_of
+from raincleave.inference.watching import count_stages
 from raincleave.metrics import PROTOCOLS, Protocol, psnr, ssim
 
 if TYPE_CHECKING:
@@ -157,7 +159,8 @@ def derain_pair(
     *,
     last: int | None = None,
     every_stage: bool = False,
-    bf16: bool = False,
+    precision: Precision = "32",
+    ensemble: Literal[1, 8] = 1,
 ) -> Derained:
     """Read a pair and derain it whole, on the device of the model's weights.
 
@@ -166,7 +169,8 @@ def derain_pair(
         pair: the pair.
         last: stop after this many stages.
         every_stage: keep the background of each stage, not of the last alone.
-        bf16: let PyTorch use bfloat16 where it sees fit; figures are then not comparable.
+        precision: `Derainer.derain`'s; figures of ``"fast"`` are not comparable.
+        ensemble: `Derainer.derain`'s; 8 goes with the last stage alone.
 
     Raises:
         ConfigError: the model has fewer stages than ``last``.
@@ -179,9 +183,14 @@ def derain_pair(
     stages: dict[int, Tensor] = {}
     start = _now(device)
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            for number, stage in enumerate(islice(model.unroll(batch), last), start=1):
-                stages = (stages if every_stage else {}) | {number: stage.background.float()}
+        with computing_in(dtype_of(precision, device)):
+            if ensemble == 1:
+                for number, stage in enumerate(islice(model.unroll(batch), last), start=1):
+                    stages = (stages if every_stage else {}) | {number: stage.background.float()}
+            else:
+                whole: dict[str, Any] = {"tile": None, "precision": precision, "ensemble": ensemble}
+                mean: Any = model.derain(batch, stages=last, **whole)
+                stages[last or count_stages(model)] = mean
     except torch.OutOfMemoryError as error:
         path = pair.rainy.path
         raise ImageError(f"{path} does not fit into the memory of {device}.") from error

@@ -46,7 +46,8 @@ class Report:
         dataset: its name and edition as recognised.
         root: its folder.
         protocol: label of the protocol of the main table.
-        precision: arithmetic of the networks, ``"32"`` or ``"bf16"``.
+        precision: arithmetic of the networks, ``"32"`` or ``"fast"``.
+        ensemble: of how many views of an image the network's results are the mean.
         device: where they ran.
         every: that each so-many-th pair was scored.
         subject: what the inputs are: ``"rainy input"``, or finished images.
@@ -58,6 +59,7 @@ class Report:
     root: str
     protocol: str
     precision: str = "32"
+    ensemble: int = 1
     device: str = "cpu"
     every: int = 1
     subject: str = "rainy input"
@@ -74,6 +76,7 @@ class Report:
         parts.append(
             "float32" if self.precision == "32" else f"{self.precision}, NOT COMPARABLE: use 32"
         )
+        parts += [f"mean of {self.ensemble} views"] if self.ensemble > 1 else []
         return " · ".join(parts)
 
 
@@ -138,6 +141,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "protocol": report.protocol,
         "rules": get_protocol(report.protocol)._asdict(),
         "precision": report.precision,
+        "ensemble": report.ensemble,
         "device": report.device,
         "versions": {"raincleave": __version__, "torch": torch.__version__},
         "results": [_entry_json(report, entry) for entry in report.entries],

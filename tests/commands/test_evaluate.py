@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from raincleave import load
 from raincleave.cli import run
 from raincleave.evaluation import ImageScores, Score, Scores, strict_float32
 from raincleave.metrics import psnr, ssim
@@ -164,9 +165,27 @@ def test_pooled_psnr_weighs_pixels_not_images():
     assert Scores(images).pooled_psnr(None) == pytest.approx(-10 * math.log10(0.25e-2 + 0.75e-4))
 
 
-def test_bf16_is_labelled(root, model, capsys):
-    assert run(["evaluate", str(model), "--root", str(root), "--precision", "bf16"]) == 0
-    assert "bf16, NOT COMPARABLE" in capsys.readouterr().out
+def test_fast_is_labelled_and_the_ensemble_is_derains(root, model, tmp_path, capsys):
+    assert run(["evaluate", str(model), "--root", str(root), "--precision", "fast"]) == 0
+    assert "fast, NOT COMPARABLE" in capsys.readouterr().out
+    figures = tmp_path / "figures.json"
+    words = [str(model), "--root", str(root), "--ensemble", "8", "--json", str(figures)]
+    assert run(["evaluate", *words]) == 0
+    assert "mean of 8 views" in capsys.readouterr().out
+    found = json.loads(figures.read_text())
+    assert found["ensemble"] == 8
+    (stage,) = found["results"][0]["stages"]
+    assert stage["stage"] == 3
+    network, scores = load(model), []
+    for k in range(1, 5):
+        rainy, clean = (
+            read(root / name) for name in (f"rainy/rain-{k:03}.png", f"norain-{k:03}.png")
+        )
+        derained = network.derain(rainy / 255, ensemble=8)
+        scores.append(psnr(derained, clean).item())
+    assert stage["psnr"] == pytest.approx(sum(scores) / 4, abs=1e-3)
+    assert run(["evaluate", *words, "--stages", "all"]) == 1
+    assert "--ensemble 8 has one result" in capsys.readouterr().err
 
 
 def test_float32_is_strict_inside_and_as_before_outside():

@@ -87,7 +87,8 @@ def evaluate(
     protocol: Literal["csdwren", "mprnet", "rgb"] = "csdwren",
     stages: str | None = None,
     every: int = 1,
-    precision: Literal["32", "bf16"] = "32",
+    precision: Literal["32", "fast"] = "32",
+    ensemble: Literal[1, 8] = 1,
     device: str = "auto",
     json: str | None = None,
     csv: str | None = None,
@@ -106,8 +107,9 @@ def evaluate(
         protocol: csdwren (DRN, SRN, BRN, PReNet, RRANet), mprnet (MSPFN, MPRNet, Restormer) or rgb.
         stages: a number, to stop after that stage, or "all", to score every stage.
         every: score one pair in so many, for a quick look.
-        precision: 32 is exact; bf16 is faster, and not comparable with published figures.
-        device: auto, cpu, cuda, cuda:1, ...; auto takes the GPU if there is one.
+        precision: 32 is exact; fast is derain's, and not comparable with published figures.
+        ensemble: 8 averages over turns and mirror images; eight times the work.
+        device: auto, cpu, cuda, cuda:1, ...; auto takes a CUDA GPU if there is one.
         json: file to write all figures to.
         csv: file to write the values of each image to.
         save: folder to write the derained images to, 8-bit as the protocol saves them.
@@ -124,6 +126,8 @@ def evaluate(
         CheckpointError: a model cannot be loaded.
     """
     _check(models, images, root, every)
+    if ensemble > 1 and (stages == "all" or figures is not None):
+        raise ConfigError("--ensemble 8 has one result; leave --stages all and --figures out.")
     _check_targets(models, {"--json": json, "--csv": csv}, {"--save": save, "--figures": figures})
     found = find_folders(*images) if images else find_dataset(root or ".", data)
     failures = list(found.problems)
@@ -136,6 +140,7 @@ def evaluate(
         every_stage=stages == "all" or figures is not None,
         device=_pick_device(device if models else "cpu"),
         precision=precision,
+        ensemble=ensemble,
         save=Path(save) if save else None,
         figures=Path(figures) if figures else None,
         failures=failures,
@@ -146,6 +151,7 @@ def evaluate(
         root=str(found.root),
         protocol=protocol,
         precision=precision,
+        ensemble=ensemble,
         device=str(runner.device),
         every=every,
         subject="finished images" if images else "rainy input",
@@ -238,7 +244,8 @@ class _Runner:
     stages: int | None
     every_stage: bool
     device: torch.device
-    precision: str
+    precision: Literal["32", "fast"]
+    ensemble: Literal[1, 8]
     save: Path | None
     figures: Path | None
     failures: list[str]
@@ -270,7 +277,8 @@ class _Runner:
             model,
             last=self.stages,
             every_stage=self.every_stage,
-            bf16=self.precision == "bf16",
+            precision=self.precision,
+            ensemble=self.ensemble,
         )
 
         def each(derained: Derained | None) -> None:
