@@ -105,6 +105,25 @@ def checkpoint_table(entries: dict[str, dict[str, Any]]) -> str:
     Returns:
         The table's lines; the first row is the rainy input itself.
     """
+    heads, rainy, *rows = checkpoint_rows(entries)
+    lines = [
+        heads,
+        ["---", "---:", "---:", *("---" for _ in heads[3:])],
+        ["*rainy input*", *rainy[1:]],
+        *([f"`{name}`", *rest] for name, *rest in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def checkpoint_rows(entries: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """What `checkpoint_table` shows: the columns' heads, the rainy input, the named checkpoints.
+
+    Args:
+        entries: by name, as `raincleave.hub.checkpoints` gives them.
+
+    Returns:
+        Name, parameters, size and a dataset's PSNR / SSIM in each further column.
+    """
     figures = {
         (name, figure["dataset"]): figure
         for name, entry in entries.items()
@@ -120,14 +139,11 @@ def checkpoint_table(entries: dict[str, dict[str, Any]]) -> str:
 
     # Every entry that was scored on a dataset knows its input's figures.
     inputs = [scores(name, "input_") for name in entries]
-    rainy = [max(column) for column in zip(*inputs, strict=True)]
-    rows = [
+    return [
         ["name", "parameters", "size", *datasets],
-        ["---", "---:", "---:", *("---" for _ in datasets)],
-        ["*rainy input*", "", "", *rainy],
+        ["rainy input", "", "", *(max(column) for column in zip(*inputs, strict=True))],
         *(
-            [f"`{name}`", f"{e['parameters']:,}", f"{e['size'] / 1000:,.0f} kB", *scores(name)]
+            [name, f"{e['parameters']:,}", f"{e['size'] / 1000:,.0f} kB", *scores(name)]
             for name, e in sorted(entries.items())
         ),
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

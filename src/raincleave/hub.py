@@ -174,6 +174,17 @@ def _read(name: str, access: Access, given: dict[str, Any]) -> Contents:
     return contents._replace(arguments=contents.agree(given))
 
 
+def entry_of(name: str) -> dict[str, Any]:
+    """What is known of a named checkpoint.
+
+    Raises:
+        CheckpointError: there is none of that name.
+    """
+    if name not in checkpoints():
+        raise _unknown(name)
+    return checkpoints()[name]
+
+
 def _unknown(name: str) -> CheckpointError:
     if Path(name).suffix in (".safetensors", ".pth", ".pt", ".ckpt"):
         return CheckpointError(f"there is no file {name}.")

@@ -36,12 +36,42 @@ def table(monkeypatch):
 
 
 def test_the_table_shows_each_checkpoint(table, capsys):
+    table["drn-7x7.real"] = {**ENTRY, "licence": "MIT"}
     assert run(["models"]) == 0
-    header, brn, drn = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["name", "parameters", "size"]
-    assert " ".join(brn.split()) == "brn-6 10,595 47 kB not measured Apache-2.0 hf://me/brn"
-    figures = "Rain100H 26.99 / 0.861 (13.55 / 0.379), csdwren"
-    assert " ".join(drn.split()) == f"drn-7x7 10,595 47 kB {figures} Apache-2.0 missing"
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "name for parameters size Rain100H",
+        "rainy input 13.55 / 0.379",
+        "brn-6 everyday 10,595 47 kB",
+        "drn-7x7 everyday 10,595 47 kB 26.99 / 0.861",
+        "drn-7x7.real photos 10,595 47 kB 26.99 / 0.861",
+        "",
+        "PSNR / SSIM on the test sets, protocol csdwren.",
+        "brn-6: hf://me/brn.",
+        "drn-7x7: missing.",
+        "drn-7x7.real: missing.",
+        "Licence of the weights: Apache-2.0, MIT. `raincleave models NAME` tells what one was "
+        "trained on, and those pictures' licences.",
+    ]
+
+
+def test_the_packaged_ones_fit_into_a_terminal_line_each(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["models"]) == 0
+    table = capsys.readouterr().out.partition("\n\n")[0]
+    assert len(table.splitlines()) == 2 + len(raincleave.hub.checkpoints())
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_name_shows_its_card(table, capsys):
+    table["drn-7x7"] = {**ENTRY, "training": {"data": "12 pairs", "licence": "for research"}}
+    assert run(["models", "drn-7x7"]) == 0
+    out = capsys.readouterr().out
+    assert 'load("drn-7x7")' in out
+    for fact in ("licence: for research", "data: 12 pairs", "26.99 dB / 0.861"):
+        assert fact in out
+    assert run(["models", "drn7x7"]) == 1
+    assert "there is no model 'drn7x7'; the nearest are" in capsys.readouterr().err
 
 
 def test_json_holds_everything(table, capsys):

@@ -5,32 +5,41 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.markdown import Markdown
     from rich.table import Table
 
 
+_FOR = {"": "everyday", "heavy": "heavy", "light": "light", "real": "photos"}
+"""The rain that a tag stands for, in a word: a row must fit into a terminal's line."""
+
+
 def add_arguments(parser: Any) -> None:
-    """Adds the flags by hand: a signature knows none."""
+    """Adds the options by hand: a signature knows no flag and no name that may be left out."""
+    parser.add_argument("name", nargs="?", help="show this one's card: training, figures, licences")
     parser.add_argument("--json", action="store_true", help="everything known, as JSON")
     parser.add_argument("--markdown", action="store_true", help="the table of the README")
 
 
-def models(json: bool = False, markdown: bool = False) -> None:
-    """List the named checkpoints.
+def models(name: str | None = None, json: bool = False, markdown: bool = False) -> None:
+    """List the named checkpoints, or show one's card.
 
     Args:
+        name: of the checkpoint to show.
         json: print everything known, as JSON.
         markdown: print names and figures as a Markdown table.
-    """
-    from raincleave.hub import checkpoints
 
+    Raises:
+        CheckpointError: there is no checkpoint of that name.
+    """
+    from raincleave import hub
+
+    entries = {name: hub.entry_of(name)} if name else dict(sorted(hub.checkpoints().items()))
     if markdown:
         from raincleave.cards import checkpoint_table
 
-        print(checkpoint_table(checkpoints()))
+        print(checkpoint_table(entries))
         return
-
-    entries = sorted(checkpoints().items())
-    rows = {name: {**entry, "where": _where(entry)} for name, entry in entries}
+    rows = {name: {**entry, "where": _where(entry)} for name, entry in entries.items()}
     if json:
         print(dumps(rows, indent=2))
         return
@@ -39,7 +48,12 @@ def models(json: bool = False, markdown: bool = False) -> None:
         return
     from rich.console import Console
 
-    Console().print(_table(rows))
+    console = Console()
+    if name:
+        console.print(_card(name, entries[name]))
+        return
+    console.print(_table(rows))
+    console.print(_caption(rows), highlight=False)
 
 
 def _where(entry: dict[str, Any]) -> str:
@@ -49,34 +63,43 @@ def _where(entry: dict[str, Any]) -> str:
     return f"hf://{entry['hub']['repo']}" if entry.get("hub") else "missing"
 
 
+def _card(name: str, entry: dict[str, Any]) -> "Markdown":
+    from rich.markdown import Markdown
+
+    from raincleave.cards import model_card
+
+    named = {**entry, "name": name}
+    text = model_card(entry, entry["parameters"], named).text
+    return Markdown(text.replace('load(".")', f'load("{name}")'))
+
+
 def _table(rows: dict[str, dict[str, Any]]) -> "Table":
     from rich.table import Table
 
+    from raincleave.cards import checkpoint_rows
+
+    heads, rainy, *lines = checkpoint_rows(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, side in (
-        ("name", "left"),
-        ("parameters", "right"),
-        ("size", "right"),
-        ("figures: PSNR / SSIM (input's)", "left"),
-        ("licence", "left"),
-        ("where", "left"),
-    ):
-        table.add_column(title, justify=side, no_wrap=title == "name")  # type: ignore[arg-type]
-    for name, entry in rows.items():
-        figures = "\n".join(map(_figure, entry.get("figures", []))) or "not measured"
-        table.add_row(
-            name,
-            f"{entry['parameters']:,}",
-            f"{entry['size'] / 1000:,.0f} kB",
-            figures,
-            entry.get("licence", "unknown"),
-            entry["where"],
-        )
+    for head in [heads[0], "for", *heads[1:]]:
+        side: Any = "right" if head in ("parameters", "size") else "left"
+        table.add_column(head, justify=side, no_wrap=head != "for")
+    if any(rainy[1:]):
+        table.add_row(rainy[0], "", *rainy[1:], style="italic")
+    for line in lines:
+        table.add_row(line[0], _FOR.get(line[0].partition(".")[2], ""), *line[1:])
     return table
 
 
-def _figure(figure: dict[str, Any]) -> str:
-    return (
-        f"{figure['dataset']} {figure['psnr']:.2f} / {figure['ssim']:.3f} "
-        f"({figure['input_psnr']:.2f} / {figure['input_ssim']:.3f}), {figure['protocol']}"
+def _caption(rows: dict[str, dict[str, Any]]) -> str:
+    """What the figures are, what is not in the package, and the licences."""
+    places = {name: row["where"] for name, row in rows.items() if row["where"] != "packaged"}
+    licences = {row.get("licence", "unknown") for row in rows.values()}
+    return "\n".join(
+        [
+            "",
+            "PSNR / SSIM on the test sets, protocol csdwren.",
+            *(f"{name}: {where}." for name, where in places.items()),
+            f"Licence of the weights: {', '.join(sorted(licences))}. `raincleave models NAME` "
+            "tells what one was trained on, and those pictures' licences.",
+        ]
     )
