@@ -69,7 +69,8 @@ def derain_files(
     Args:
         inputs: pictures, folders (with all below them) or globs; a video named by itself.
         output: a file, for one picture, or a folder; None for ``NAME.derained.EXT`` beside each.
-        model: name of a checkpoint (see ``raincleave models``) or a file of weights.
+        model: name of a checkpoint (see ``raincleave models``; drn-7x7.real and rranet.real are for
+            photographs of rain) or a file of weights.
         stages: stop after this many stages of the network, faster and less thorough; auto stops
             where the middle of the picture changes no more.
         precision: 32, or fast, which is half precision where the hardware does it natively.
