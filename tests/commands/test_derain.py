@@ -249,6 +249,18 @@ def test_a_wrong_option_gets_one_sentence(capsys, words, sentence):
     assert capsys.readouterr().err == f"raincleave: {sentence}\n"
 
 
+def test_a_job_s_log_tells_now_and_then_how_far_it_is(here, capsys, monkeypatch):
+    seconds = iter(range(0, 1000, 5))
+    monkeypatch.setattr("raincleave.seldom.monotonic", lambda: next(seconds))
+    for k in range(5):
+        draw(f"in/{k}.png")
+    assert run(["derain", "in", "-o", "out"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 5 pictures, 0:00:15 left",
+        "4 of 5 pictures, 0:00:05 left",
+    ]
+
+
 def test_a_file_named_twice_is_one_picture(here, capsys):
     draw("a.png")
     assert run(["derain", "a.png", str(Path("a.png").absolute())]) == 0

@@ -98,7 +98,7 @@ def test_one_line_fine_tunes_ready_weights(pairs, capsys):
 
 def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, capsys, monkeypatch):
     seconds = iter(range(0, 1000, 10))
-    monkeypatch.setattr("raincleave.training.progress.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("raincleave.seldom.monotonic", lambda: next(seconds))
     words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *FLOAT, "--trainer.max_steps=4"]
     assert run([*words, "--trainer.val_check_interval=2"]) == 0
     out, err = capsys.readouterr()

@@ -82,13 +82,11 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _audit(folder: Path) -> Audit:
-    """`audit` with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """`audit` that tells how far it is."""
+    from raincleave.commands.telling import telling
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"reading {folder.name}", total=None)
-        return audit(folder, lambda done, total: bar.update(task, completed=done, total=total))
+    with telling(f"reading {folder.name}") as tell:
+        return audit(folder, tell)
 
 
 def _text(report: Audit) -> str:

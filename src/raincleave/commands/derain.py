@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from raincleave.atomic import sweep
 from raincleave.errors import ConfigError, ImageError
 from raincleave.inference.jobs import VIDEOS, Job, plan
+from raincleave.seldom import Seldom
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -181,19 +182,26 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
 
 
 class _Bar:
-    """How far the pictures are, on a terminal, each stage of the network being a small step."""
+    """How far the pictures are: at every stage on a terminal, else now and then in a line."""
 
     def __init__(
         self, progress: "Progress", network: "Derainer", total: int, options: dict[str, Any]
     ) -> None:
         self.progress, self.network, self.options = progress, network, options
         self.task = progress.add_task("deraining", total=total)
-        self.done = 0
+        self.done, self.total, self.seldom = 0, total, Seldom()
 
     def advance(self) -> None:
         """One picture more is done."""
         self.done += 1
         self.progress.update(self.task, completed=self.done)
+        self.tell("pictures", self.done, self.total)
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """In a job's log, say how far the work is, if it is time."""
+        if self.progress.disable and 0 < done < total and self.seldom.is_time():
+            left = self.seldom.left(done, total)
+            _say(self.progress.console, f"{done} of {total} {what}, {left}")
 
     def watching(self, picture: "Image") -> AbstractContextManager[None]:
         """Within, the bar moves with every stage that the network is through with."""
@@ -268,6 +276,7 @@ def _derain_video(job: Job, network: "Derainer", options: dict[str, Any], bar: _
 
     def tell(done: int, total: int) -> None:
         bar.progress.update(frames, completed=done, total=total or None)
+        bar.tell(f"frames of {job.source.name}", done, total)
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -5,22 +5,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from raincleave.atomic import no_place_for
 from raincleave.benchmarks import find_dataset, find_folders
+from raincleave.commands.telling import telling
 from raincleave.data.pairs import Pair
 from raincleave.errors import ConfigError, DataError
 from raincleave.evaluation import (
@@ -157,8 +151,9 @@ def evaluate(
         subject="finished images" if images else "rainy input",
         failures=failures,
     )
-    with strict_float32(), _progress(len(runner.pairs) * max(1, len(models))) as progress:
-        runner.run(models, report, partial(progress.advance, TaskID(0)))
+    scored = count(1)
+    with strict_float32(), telling("scoring", len(runner.pairs) * max(1, len(models))) as tell:
+        runner.run(models, report, lambda: tell(next(scored)))
     _print(report, explain)
     if json:
         write_json(report, Path(json))
@@ -206,20 +201,6 @@ def _pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(f"--device {name} cannot be used here: {reason}.") from error
-
-
-def _progress(total: int) -> Progress:
-    """A bar on stderr with a single task, gone when it is done."""
-    progress = Progress(
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    progress.add_task("scoring", total=total)
-    return progress
 
 
 def _print(report: Report, explain: bool) -> None:

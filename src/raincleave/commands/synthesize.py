@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raincleave.commands.telling import telling
 from raincleave.data.pictures import Picture, image_files_of, read_image, write_whole
 from raincleave.errors import ConfigError, DataError
 
@@ -62,9 +64,6 @@ def synthesize(
         DataError: there are no photos, two have the same name, or the disk refuses.
         ConfigError: a setting makes no sense, or ``out`` was made with others.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from raincleave.data.synthesis import RainRenderer
 
     if workers < 1 or per_image < 1:
@@ -80,11 +79,12 @@ def synthesize(
     ]
     todo = [task for task in tasks if not all(path.exists() for path in _paths(task))]
     failed = 0
-    with Progress(console=Console(stderr=True)) as bar:
-        for problem in bar.track(_run(todo, workers), total=len(todo), description="raining"):
+    with telling("raining", len(todo)) as tell:
+        for done, problem in enumerate(_run(todo, workers), 1):
             if problem:
                 failed += 1
-                bar.console.print(problem, style="red", highlight=False, soft_wrap=True)
+                print(problem, file=sys.stderr)
+            tell(done)
     kept = len(tasks) - len(todo)
     print(f"wrote {len(todo) - failed} pairs to {target}" + (f", {kept} kept" if kept else ""))
     return int(failed > 0)

@@ -1,16 +1,13 @@
 """What a training shows while it runs."""
 
 from collections.abc import Mapping
-from datetime import timedelta
-from time import monotonic
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning
 from rich.console import Console
 
-_FIRST, _RAREST = 10, 600
-"""Seconds until the first line of `ProgressLines`, and between two lines at most."""
+from raincleave.seldom import Seldom
 
 
 def bar_or_lines() -> lightning.ProgressBar:
@@ -54,16 +51,12 @@ class ProgressBar(lightning.RichProgressBar):
 
 
 class ProgressLines(lightning.ProgressBar):
-    """A line after every validation and, between them, from time to time.
-
-    The first comes after ten seconds, for whoever waits for it; then each time that twice as much
-    has passed, up to ten minutes.
-    """
+    """A line after every validation and, between them, when it is time by `Seldom`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
-        self._begun, self._begun_at, self._due = 0.0, 0, float(_FIRST)
+        self._seldom, self._begun_at = Seldom(), 0
 
     def disable(self) -> None:
         """Print nothing, as on all ranks but the first."""
@@ -75,19 +68,15 @@ class ProgressLines(lightning.ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; a resumed training starts where it stopped."""
-        self._begun, self._begun_at = monotonic(), trainer.global_step
+        self._seldom, self._begun_at = Seldom(), trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, *batch: Any) -> None:
         """Print step, time left, loss and PSNR, if it is time."""
-        passed = monotonic() - self._begun
-        if passed < self._due:
+        if not self._seldom.is_time():
             return
-        self._due = passed + min(passed, _RAREST)
-        steps = trainer.global_step - self._begun_at
-        left = ""
-        if steps and (total := trainer.estimated_stepping_batches) < float("inf"):
-            seconds = passed / steps * (total - trainer.global_step)
-            left = f", {timedelta(seconds=round(seconds))} left"
+        steps, total = trainer.global_step - self._begun_at, trainer.estimated_stepping_batches
+        known = steps and total < float("inf")
+        left = f", {self._seldom.left(steps, total - self._begun_at)}" if known else ""
         self._say(trainer, left, "train/", trainer.progress_bar_metrics)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
