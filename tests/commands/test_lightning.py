@@ -121,6 +121,18 @@ def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, c
         assert re.fullmatch(pattern, line), line
 
 
+def test_with_nothing_held_out_the_last_weights_are_kept(pairs, capsys, recwarn):
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *FLOAT, "--data.val_fraction=0"]
+    assert run([*words, "--trainer.max_epochs=1"]) == 0
+    out = capsys.readouterr().out
+    assert "10 images to train on, 0 to validate on, so the last weights are kept" in out
+    assert "holds the last weights" in out
+    last = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert same(weights(), last["state_dict"])
+    told = [str(warning.message) for warning in recwarn]
+    assert not [line for line in told if "DataLoader" in line or "monitored key" in line]
+
+
 def test_clean_photos_are_enough(pairs):
     words = ["fit", *TINY, "--data=SyntheticRain", f"--data.root={pairs / 'clean'}", *SMALL]
     assert run([*words, *QUIET, "--trainer.max_epochs=1"]) == 0

@@ -43,6 +43,7 @@ _NOISE = (
     "💡",
     "TPU available",
     "You are using the plain ModelCheckpoint",
+    "Loading `train_dataloader` to estimate",
 )
 _UNTRUE_HERE = (
     ".*is not supported by the model summary.*",
@@ -55,6 +56,9 @@ _UNTRUE_HERE = (
     ".*callbacks used to create the checkpoint need to be provided.*",  # only fit needs them
     ".*in eval mode at the start of training.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    # Opening says that nothing is held out, where that is so.
+    ".*Total length of `DataLoader` across ranks is zero.*",
+    ".*monitor='val/psnr'.* could not find the monitored key.*",
     ".*Previous log files in this directory will be deleted.*",  # CurvesInText keeps them
 )
 _PUBLISHED_EPOCHS = 100  # DRN, section 3; BRN, section IV
@@ -189,7 +193,10 @@ class RaincleaveCLI(LightningCLI):
             return
         for export in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(export, ExportWeights) and (path := export.file(self.trainer)).is_file():
-                print(f"{path} holds the best weights. Try: raincleave derain PHOTO --model {path}")
+                which = "best" if export.validated else "last"
+                print(
+                    f"{path} holds the {which} weights. Try: raincleave derain PHOTO --model {path}"
+                )
 
     def before_fit(self) -> None:
         """Compile the stages where that is asked."""

@@ -63,8 +63,13 @@ class ExportWeights(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last weights if none were validated."""
-        if self.best == float("-inf") and trainer.is_global_zero:
+        if not self.validated and trainer.is_global_zero:
             self._write(trainer, pl_module, pl_module.state_dict())
+
+    @property
+    def validated(self) -> bool:
+        """Whether any weights have a score, so that the file holds the best of them."""
+        return self.best > float("-inf")
 
     def state_dict(self) -> dict[str, Any]:
         """The best score, so that a resumed run does not replace better weights."""

@@ -31,7 +31,8 @@ class Opening(lightning.Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             count, held_out = data.train_set.image_count, data.val_set.image_count
             images = f"{count} images to train on, {held_out} to validate on"
-            print(f"{network}; {where}; {images}.", flush=True)
+            kept = "" if held_out else ", so the last weights are kept, not the best"
+            print(f"{network}; {where}; {images}{kept}.", flush=True)
 
 
 class ProgressBar(lightning.RichProgressBar):
