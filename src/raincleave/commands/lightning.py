@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, told
+from raincleave.commands.lightning_weights import check_fit, start_from
 from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
 from raincleave.data.base import RainDataModule
-from raincleave.errors import CheckpointError, ConfigError, RaincleaveError
-from raincleave.hub import load
+from raincleave.errors import ConfigError, RaincleaveError
 from raincleave.models import Derainer
 from raincleave.training import (
     AtomicCheckpoints,
@@ -234,57 +233,6 @@ class RaincleaveCLI(LightningCLI):
 
 def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def start_from(model: Derainer, ref: str) -> None:
-    """Fill ``model`` with the weights that ``ref`` names.
-
-    Args:
-        model: changed in place.
-        ref: what `raincleave.load` takes.
-
-    Raises:
-        CheckpointError: there are none, or they are of another network.
-    """
-    start = load(ref)
-    try:
-        model.load_state_dict(start.state_dict())
-    except RuntimeError as error:
-        raise _misfit(model, start, ref) from error
-
-
-def check_fit(model: Derainer, checkpoint: str, averages: bool = True) -> None:
-    """Refuse a ``.ckpt`` of another network, also where its weights would fit in shape.
-
-    Args:
-        model: what its weights are for.
-        checkpoint: the file.
-        averages: whether an average of the weights, if it holds one, is of use.
-
-    Raises:
-        CheckpointError: it is one, or cannot be read, or its average would be lost.
-    """
-    saved = load(checkpoint)
-    how_trained = signature(Derainer).parameters
-    ours, theirs = (
-        {k: v for k, v in network.hparams.items() if k not in how_trained}
-        for network in (model, saved)
-    )
-    if type(saved) is not type(model) or ours != theirs:
-        raise _misfit(model, saved, checkpoint)
-    if not averages and "averaging_state" in torch.load(checkpoint, "cpu", weights_only=True):
-        raise CheckpointError(
-            f"{checkpoint} is of a training that averages its weights; to go on with it, give its "
-            "--config again, or --trainer.callbacks+=WarmupEMA."
-        )
-
-
-def _misfit(model: Derainer, other: Derainer, source: str) -> CheckpointError:
-    ours, theirs = (
-        f"{type(network).__name__}({', '.join(f'{k}={v!r}' for k, v in network.hparams.items())})"
-        for network in (model, other)
-    )
-    return CheckpointError(f"{source} holds a {theirs}, which does not fit the {ours} asked for.")
 
 
 def main(argv: Sequence[str]) -> None:
