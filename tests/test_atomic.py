@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from raincleave.atomic import sweep, whole
+from raincleave.atomic import no_place_for, sweep, whole
 
 KILLED = """
 import os, signal, sys
@@ -54,3 +55,17 @@ def test_what_a_killed_process_left_is_swept(tmp_path, name):
         sweep([path])
         assert names(tmp_path) == {part.name}
     assert path.read_text() == "at work"
+
+
+def test_what_is_no_file_is_written_to_as_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_text)
+        with whole(tmp_path / "pipe") as part:
+            part.write_text("rain")
+        assert read.result() == "rain"
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert no_place_for(tmp_path / "pipe") is None
+    assert no_place_for(tmp_path / "file.json") is None
+    assert no_place_for(tmp_path) == "that is a folder; name a file in it."
+    assert "there is no folder" in no_place_for(tmp_path / "none" / "file.json")

@@ -200,6 +200,7 @@ def test_the_papers_decay_spans_a_training_that_is_made_longer():
     longer = scheduled(100)
     longer.load_state_dict(short.state_dict())
     assert list(rates(longer, 20)) == pytest.approx([1] * 19 + [decay])
+    assert "milestones" not in short.state_dict()
 
 
 def test_validation_tells_what_changing_nothing_would_score():

@@ -20,6 +20,9 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder is missing or cannot be written to.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path  # a pipe or a device, such as /dev/stdout, is written to as it is
+        return
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
@@ -31,6 +34,8 @@ def whole(path: Path) -> Iterator[Path]:
 def no_place_for(file: Path) -> str | None:
     """Why a file could not be written there, for those who find out before a long work; or None."""
     folder = file.absolute().parent
+    if file.exists() and not file.is_file() and not file.is_dir():
+        return None
     if not folder.is_dir():
         return f"there is no folder {file.parent}."
     if file.is_dir():

@@ -43,7 +43,7 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
     if name and (folder / name).is_dir():
         folder = folder / name
     found = scan(folder)
-    editions = [word for word in found.version.split() if word[0].isupper()]
+    editions = [word for word in re.findall(r"[\w-]+", found.version) if word[0].isupper()]
     known = [*found.layout.name.split("/"), *editions, folder.absolute().name]
     if name and _plain(name) not in [_plain(word) for word in known]:
         raise DataError(

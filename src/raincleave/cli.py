@@ -114,8 +114,10 @@ def _objection(command: str, error: str, options: Iterable[str]) -> str:
     if found := re.search(r"[Uu]nrecognized arguments: (-[^ =]*)", text):
         near = get_close_matches(found[1], options, n=1)
         hint = f"did you mean {near[0]}?" if near else hint
-    if wrong := re.match(r'Parser key "([\w.]+)": (.*?)[ .]+(?:Got|Given) value: (.*)', text):
-        text = f"--{wrong[1]} cannot be {wrong[3]}"
+    wrong = re.match(r'Parser key "([\w.]+)": (.*)[ .]+Given value:(.*)', text)
+    wrong = wrong or re.match(r'Parser key "([\w.]+)": (.*?)[ .]+Got value:(.*)', text)
+    if wrong:
+        text = f"--{wrong[1]} cannot be {wrong[3].strip() or 'empty'}"
         if choices := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]", wrong[2]):
             hint = f"choose from {choices[1].replace(chr(39), '')}."
     return f"raincleave: {text}; {hint}"

@@ -180,9 +180,13 @@ def entry_of(name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: there is none of that name.
     """
-    if name not in checkpoints():
-        raise _unknown(name)
-    return checkpoints()[name]
+    if name in checkpoints():
+        return checkpoints()[name]
+    if Path(name).exists() or name.startswith("hf://"):
+        raise CheckpointError(
+            f"{name} is none of the named checkpoints; `raincleave models` lists those."
+        )
+    raise _unknown(name)
 
 
 def _unknown(name: str) -> CheckpointError:

@@ -242,6 +242,8 @@ def test_no_input_is_a_usage_error(capsys):
         (["--qqq"], "unrecognized arguments: --qqq; `raincleave derain --help` lists the options."),
         (["--ensemble=3"], "--ensemble cannot be 3; choose from 1, 8."),
         (["--tile=big"], "--tile cannot be big; `raincleave derain --help` lists the options."),
+        (["--halo", "-"], "--halo cannot be -; `raincleave derain --help` lists the options."),
+        (["--stages="], "--stages cannot be empty; `raincleave derain --help` lists the options."),
     ],
 )
 def test_a_wrong_option_gets_one_sentence(capsys, words, sentence):
@@ -265,6 +267,15 @@ def test_a_file_named_twice_is_one_picture(here, capsys):
     draw("a.png")
     assert run(["derain", "a.png", str(Path("a.png").absolute())]) == 0
     assert capsys.readouterr().out == f"wrote {Path('a.derained.png')}\n"
+
+
+def test_links_to_one_picture_are_two(here):
+    draw("store/a.png")
+    Path("in").mkdir()
+    for name in ("x.png", "y.png"):
+        (Path("in") / name).symlink_to(Path("store/a.png").absolute())
+    assert run(["derain", "in", "-o", "out"]) == 0
+    assert {path.name for path in Path("out").iterdir()} == {"x.png", "y.png"}
 
 
 def test_many_results_that_are_there_are_told_in_one_line(here, capsys):

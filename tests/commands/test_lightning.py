@@ -335,6 +335,8 @@ def test_the_weights_of_a_training_test_and_do_not_resume(pairs, capsys):
     words = [f"--data.root={pairs}", f"--ckpt_path={RUN / 'weights.safetensors'}"]
     assert run(["test", *words, *QUIET, "--data.num_workers=0"]) == 0
     assert "test/psnr" in capsys.readouterr().out
+    deeper = refused(capsys, "test", *TINY, "--model.recursions=2", *words)
+    assert "recursions=1" in deeper, "the weights alone would have fitted"
     told = refused(capsys, "fit", *TINY, *words)
     assert re.search(r"weights\.safetensors holds weights alone.*--model\.init_from", told)
 

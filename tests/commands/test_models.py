@@ -72,6 +72,8 @@ def test_a_name_shows_its_card(table, capsys):
         assert fact in out
     assert run(["models", "drn7x7"]) == 1
     assert "there is no model 'drn7x7'; the nearest are" in capsys.readouterr().err
+    assert run(["models", __file__]) == 1
+    assert f"{__file__} is none of the named checkpoints" in capsys.readouterr().err
 
 
 def test_json_holds_everything(table, capsys):

@@ -20,6 +20,7 @@ from raincleave.data.datamodules import (
     SPAData,
     SyntheticRain,
 )
+from raincleave.data.layouts import LAYOUTS, Found
 from raincleave.data.pictures import image_files
 from raincleave.errors import ConfigError, DataError
 
@@ -128,6 +129,17 @@ def test_heavy_and_light_sets_are_told_apart(tmp_path, build, monkeypatch):
     assert find_dataset(tmp_path, "Rain100H").name.startswith("Rain100H (")
 
 
+def test_a_dataset_goes_by_its_other_names(tmp_path, monkeypatch):
+    layout = next(layout for layout in LAYOUTS if layout.name == "Rain1400")
+    found = Found(tmp_path, layout, [None] * 1400, [])
+    monkeypatch.setattr("raincleave.benchmarks.scan", lambda folder: found)
+    assert "(DDN)" in found.version
+    for name in ("Rain1400", "rain-1400", "DDN"):
+        assert find_dataset(tmp_path, name).root == tmp_path
+    with pytest.raises(DataError, match="is not set"):
+        find_dataset(tmp_path, "set")
+
+
 def test_published_counts_are_asked_for(tmp_path, build, monkeypatch):
     monkeypatch.setattr("raincleave.data.audit._HEAVY", 4.0)
     build(tmp_path, "Rain100")
@@ -225,7 +237,12 @@ def test_all_of_several_folders_are_tested(tmp_path, build):
     folders = {pair.rainy.path.relative_to(tmp_path).parts[0] for pair in module.test_set.pairs}
     assert folders == {"a", "b"}
     module.setup("predict")
-    assert len(module.test_set) == 6
+    names = [module.test_set[k]["name"] for k in range(6)]
+    assert len(set(names)) == 6
+    assert names[0].startswith("1_")
+    same = PairedFolders([str(tmp_path / "b"), str(tmp_path / "b")])
+    same.setup("predict")
+    assert len({same.test_set[k]["name"] for k in range(6)}) == 6
     image = module.test_set.pairs[0].rainy.path
     image.rename(tmp_path / image.name)
     mixed = PairedFolders([str(tmp_path / "b"), str(tmp_path)])
@@ -275,6 +292,11 @@ def test_predict_takes_rainy_images_alone(tmp_path, scene, write):
     module = PairedFolders(str(tmp_path / "holiday"))
     module.setup("predict")
     assert [module.test_set[k]["name"] for k in range(3)] == ["0", "1.jpg", "1.png"]
+    write(tmp_path / "other/1.png", scene(3))
+    module = PairedFolders([str(tmp_path / "holiday"), str(tmp_path / "other")])
+    module.setup("predict")
+    names = [module.test_set[k]["name"] for k in range(4)]
+    assert names == ["0", "1.jpg", "holiday_1.png", "other_1.png"]
 
 
 def test_synthetic_rain_through_a_trainer(tmp_path, photos):

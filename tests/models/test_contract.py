@@ -215,23 +215,25 @@ def test_fast_is_what_a_model_of_another_type_is_anyway(model, dtype):
 
 
 def test_threads_leave_a_model_in_training_in_its_mode(model):
-    rainy, entered, left = batch()["rainy"], Event(), Event()
-    unroll = model.unroll
+    rainy, unroll = batch()["rainy"], model.unroll
+    inside, go_on = [Event(), Event()], [Event(), Event()]
+    calls = iter((0, 1))
 
-    def slowly(image):
-        entered.set()
-        left.wait(10)
+    def waiting(image):
+        call = next(calls)
+        inside[call].set()
+        go_on[call].wait(10)
         yield from unroll(image)
 
-    model.unroll = slowly
+    model.unroll = waiting
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(model.derain, rainy)
-        entered.wait(10)
-        model.unroll = unroll
-        second = pool.submit(model.derain, rainy)
-        second.result()
-        left.set()
-        first.result()
+        running = []
+        for entered in inside:
+            running.append(pool.submit(model.derain, rainy, tile=None))
+            assert entered.wait(10)
+        for call in (0, 1):  # the first ends while the second is still within
+            go_on[call].set()
+            running[call].result()
     assert model.training
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from raincleave.atomic import no_place_for
+from raincleave.atomic import no_place_for, whole
 from raincleave.errors import ConfigError
 from raincleave.hub import load
 from raincleave.inference.images import to_tensor
@@ -110,7 +110,8 @@ def bench(
         rows += _rows(size, rainy, timed, operations)
     _show(rows, f"{model} on {_processor(network.device)}, {torch.get_num_threads()} threads")
     if json is not None:
-        Path(json).write_text(json_format.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        with whole(Path(json)) as part:
+            part.write_text(json_format.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def _parse(size: str) -> tuple[int, int]:

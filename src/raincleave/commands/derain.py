@@ -195,12 +195,12 @@ class _Bar:
         """One picture more is done."""
         self.done += 1
         self.progress.update(self.task, completed=self.done)
-        self.tell("pictures", self.done, self.total)
+        self.tell("pictures", self.done, self.total, self.seldom)
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def tell(self, what: str, done: int, total: int, seldom: Seldom) -> None:
         """In a job's log, say how far the work is, if it is time."""
-        if self.progress.disable and 0 < done < total and self.seldom.is_time():
-            left = self.seldom.left(done, total)
+        if self.progress.disable and 0 < done < total and seldom.is_time():
+            left = seldom.left(done, total)
             _say(self.progress.console, f"{done} of {total} {what}, {left}")
 
     def watching(self, picture: "Image") -> AbstractContextManager[None]:
@@ -270,13 +270,14 @@ def _derain_video(job: Job, network: "Derainer", options: dict[str, Any], bar: _
     from raincleave.inference.video import derain_video
 
     frames = bar.progress.add_task(job.source.name, total=None)
+    seldom = Seldom()
 
     def derain(frame: Any) -> Any:
         return network.derain(frame, **options)
 
     def tell(done: int, total: int) -> None:
         bar.progress.update(frames, completed=done, total=total or None)
-        bar.tell(f"frames of {job.source.name}", done, total)
+        bar.tell(f"frames of {job.source.name}", done, total, seldom)
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:

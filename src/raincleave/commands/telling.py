@@ -27,7 +27,7 @@ def telling(doing: str, total: int | None = None) -> Iterator[Callable[..., None
     Yields:
         A function that takes how much is done and, if it was not known before, how much there is.
     """
-    if Console(stderr=True).is_terminal:
+    if sys.stderr.isatty():
         with _bar() as bar:
             task = bar.add_task(doing, total=total)
             yield lambda done, of=total: bar.update(task, completed=done, total=of)

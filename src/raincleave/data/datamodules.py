@@ -93,7 +93,7 @@ class PairedRain(RainDataModule):
 
     def _test_pairs(self) -> list[Pair]:
         pairs: list[Pair] = []
-        for root in self.roots:
+        for number, root in enumerate(self.roots, 1):
             found = self._find(root, self.test)
             if self.test.counts and len(found.pairs) not in self.test.counts:
                 wanted = " or ".join(f"{count:,}" for count in self.test.counts)
@@ -101,7 +101,9 @@ class PairedRain(RainDataModule):
                     f"{found.root} holds {len(found.pairs):,} pairs, but {type(self).__name__} is "
                     f"tested on {wanted}; fetch it again from {self.page}, or use PairedFolders."
                 )
-            pairs += found.pairs
+            # Names are of one folder; several have 1.png each.
+            of = f"{number}_" if len(self.roots) > 1 else ""
+            pairs += [pair._replace(name=f"{of}{pair.name}") for pair in found.pairs]
         return pairs
 
     def _find(self, root: Path, part: Part) -> Found:

@@ -230,6 +230,31 @@ class ImagePatches(Dataset[dict[str, Any]]):
         return window._replace(flip=rng.random() < 0.5, turns=rng.randrange(4))
 
 
+def short_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file that no other has: its stem, or as much of its path as that takes.
+
+    Examples:
+        >>> short_names([Path("a/x.png"), Path("a/x.jpg"), Path("a/y.png"), Path("b/x.png")])
+        ['a_x.png', 'x.jpg', 'y', 'b_x.png']
+    """
+    lengths = [0] * len(files)
+    while True:
+        names = [
+            "_".join(file.parts[-length:]).replace(file.anchor or "/", "") if length else file.stem
+            for file, length in zip(files, lengths, strict=True)
+        ]
+        counts = Counter(names)
+        longer = [
+            i
+            for i, name in enumerate(names)
+            if counts[name] > 1 and lengths[i] < len(files[i].parts)
+        ]
+        if not longer:
+            return names
+        for i in longer:
+            lengths[i] += 1
+
+
 class CleanImages(ImagePatches):
     """Clean photos, to be rained on by the renderer.
 
@@ -245,9 +270,7 @@ class CleanImages(ImagePatches):
 
     def __init__(self, images: Sequence[Path], **options: Any) -> None:
         self.images = list(images)
-        stems = Counter(image.stem for image in self.images)
-        # x.png and x.jpg in one folder: neither may be written over the other.
-        self._names = [i.stem if stems[i.stem] == 1 else i.name for i in self.images]
+        self._names = short_names(self.images)
         super().__init__(**options)
 
     @property

@@ -89,8 +89,8 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     if image.info.get("icc_profile"):
         options["icc_profile"] = image.info["icc_profile"]
     # Of a resolution that is none, no format can hold the number.
-    dpi = tuple(float(value) for value in image.info.get("dpi", ()))
-    if dpi and all(0 < value < _MOST_DPI for value in dpi):
+    dpi = image.info.get("dpi")
+    if isinstance(dpi, tuple) and all(0 < value < _MOST_DPI for value in dpi):
         options["dpi"] = dpi
     exif = image.info.get("exif", b"")
     fits = kind != "JPEG" or len(exif) <= _JPEG_EXIF

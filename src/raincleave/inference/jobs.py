@@ -51,13 +51,13 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
     if output == "-":
         raise ConfigError(f"-o - names no file, and results go into files; {_NO_PIPE}.")
     pictures: dict[Path, Path] = {}
-    known: set[Path] = set()  # a file may be named in two ways
+    known: set[str] = set()  # a file may be named in two ways
     missing = []
     for text in inputs:
         found = list(_pictures(text, alone=len(inputs) == 1, output=output))
         for picture, target in found:
-            if picture.resolve() not in known:
-                known.add(picture.resolve())
+            if (path := os.path.abspath(picture)) not in known:  # noqa: PTH100 - links stay
+                known.add(path)
                 pictures[picture] = target
         if not found and not (os.path.isfile(text) and _is_result(Path(text))):  # noqa: PTH113
             missing.append(_why_nothing(text))
@@ -132,7 +132,7 @@ def _why_nothing(text: str) -> str:
     if text == "-":
         return f"- names no file, and pictures come out of files; {_NO_PIPE}."
     if os.path.isdir(text):  # noqa: PTH112
-        videos = any(file.suffix.lower() in VIDEOS for file in Path(text).iterdir())
+        videos = any(file.suffix.lower() in VIDEOS for file in Path(text).glob("*"))
         hint = "; name its videos one by one" if videos else ""
         return f"{text} holds no picture to derain{hint}."
     if has_magic(text):

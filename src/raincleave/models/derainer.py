@@ -334,14 +334,11 @@ class Derainer(Pretrained):
 
         The Lightning CLI's ``--optimizer`` and ``--lr_scheduler`` replace it.
         """
+        from raincleave.training.schedule import PublishedDecay  # upwards, hence here
+
         optimizer = self.published_optimizer()
         total = self.trainer.estimated_stepping_batches
-        milestones = [int(total * part) for part in (0.3, 0.5, 0.8)] if total < float("inf") else []
-        # Not MultiStepLR, whose state holds the milestones: a resumed run may be made longer.
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: self.published_decay ** sum(step >= start for start in milestones),
-        )
+        scheduler = PublishedDecay(optimizer, total, self.published_decay)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -29,7 +29,8 @@ class Opening(lightning.Callback):
             network = f"{type(pl_module).__name__}, {weights:,} parameters"
             where = f"{pl_module.device.type}, {trainer.precision}"
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            count, held_out = data.train_set.image_count, data.val_set.image_count
+            count = data.train_set.image_count
+            held_out = data.val_set.image_count if trainer.limit_val_batches else 0
             images = f"{count} images to train on, {held_out} to validate on"
             kept = "" if held_out else ", so the last weights are kept, not the best"
             print(f"{network}; {where}; {images}{kept}.", flush=True)

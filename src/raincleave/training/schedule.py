@@ -1,13 +1,67 @@
-"""The learning rate of our own recipes."""
+"""Learning rates over a training: our own recipes', and the papers'."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-class WarmupCosine(LambdaLR):
+class _OfSteps(LambdaLR):
+    """A rate that follows from the step alone: what is saved is the step, not the shape.
+
+    The shape is the configuration's, so a resumed training may be made longer.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step reached."""
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the step reached."""
+        self.last_epoch = state_dict["last_epoch"]
+        self._step_count = state_dict["_step_count"]
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+class PublishedDecay(_OfSteps):
+    """The papers' learning rate: multiplied with ``decay`` at some shares of the training.
+
+    It moves with every optimiser step.
+
+    Args:
+        optimizer: whose learning rate is scheduled.
+        total_steps: length of the training in optimiser steps; without end, there is no decay.
+        decay: the factor.
+        shares: of the training, in (0, 1), at which it is applied.
+
+    Examples:
+        >>> import torch
+        >>> optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = PublishedDecay(optimizer, total_steps=100, decay=0.5)
+        >>> [schedule.factor(step) for step in (0, 29, 30, 50, 99)]
+        [1.0, 1.0, 0.5, 0.25, 0.125]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: float,
+        decay: float,
+        shares: Sequence[float] = (0.3, 0.5, 0.8),
+    ) -> None:
+        self.decay = float(decay)
+        ends = total_steps < float("inf")
+        self.milestones = [int(total_steps * share) for share in shares] if ends else []
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """The rate of optimiser step ``step``, from 0 up, over the full rate; in (0, 1]."""
+        return self.decay ** sum(step >= start for start in self.milestones)
+
+
+class WarmupCosine(_OfSteps):
     """Learning rate rising linearly over the first steps, then falling along a cosine to a floor.
 
     It moves with every optimiser step. ``raincleave fit`` fills in the length of the training.
@@ -44,13 +98,3 @@ class WarmupCosine(LambdaLR):
             return 1.0
         done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The step reached. The shape is the configuration's: a resumed run may be made longer."""
-        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the step reached."""
-        self.last_epoch = state_dict["last_epoch"]
-        self._step_count = state_dict["_step_count"]
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
