@@ -171,6 +171,8 @@ def test_what_the_file_does_not_tell_may_be_said(released):
         (drn() | {"conv.0.bias": torch.zeros(4)}, {}, r"f_out.bias is \(4,\), not \(3,\)"),
         ({"epoch": 3}, {}, "holds 'epoch', which is not a weight"),
         ([1, 2], {}, "holds a list"),
+        (drn() | {"conv.0.bias": torch.zeros(3, dtype=torch.long)}, {}, "which is not a weight"),
+        (branch() | {"conv_i.0.weight": torch.zeros(32, 65, 3, 3)}, {}, "weights' shapes differ"),
     ],
 )
 def test_disagreement_and_strange_files_are_errors(released, weights, arguments, message):

@@ -58,6 +58,10 @@ def read_release(path: Path) -> Release:
         raise CheckpointError(
             f"{path} is of none of the networks that raincleave knows (it lacks {error})."
         ) from error
+    except (RuntimeError, IndexError) as error:  # of weights that do not go together
+        raise CheckpointError(
+            f"{path} is of none of the networks that raincleave knows (its weights' shapes differ)."
+        ) from error
     if theirs:
         raise CheckpointError(
             f"{path} is of none of the networks that raincleave knows "
@@ -89,7 +93,8 @@ def _tensors(content: dict[str, Any], source: str) -> "Weights":
     import torch
 
     for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+        weight = isinstance(key, str) and isinstance(value, torch.Tensor)
+        if not weight or not value.is_floating_point():
             raise CheckpointError(f"{source} holds {str(key)[:80]!r}, which is not a weight.")
     return {key.removeprefix("module."): value.float() for key, value in content.items()}
 

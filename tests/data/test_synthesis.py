@@ -51,6 +51,14 @@ def test_a_seed_is_a_rain():
     assert not torch.equal(first[0], first[1])
 
 
+def test_large_pictures_are_painted_part_by_part_to_the_same(monkeypatch):
+    clean = torch.full((2, 3, 70, 90), 0.4)
+    at_once = RainRenderer("heavy")(clean, generator=torch.Generator().manual_seed(3)).rainy
+    monkeypatch.setattr("raincleave.data.streaks._STEPS_AT_ONCE", 97)
+    in_parts = RainRenderer("heavy")(clean, generator=torch.Generator().manual_seed(3)).rainy
+    torch.testing.assert_close(in_parts, at_once, rtol=0, atol=1e-6)
+
+
 def test_every_row_and_column_gets_its_share():
     clean = torch.zeros(200, 3, 48, 40)
     rain = RainRenderer("heavy", generator=generator())(clean).rain.mean((0, 1))

@@ -82,9 +82,15 @@ class Page:
     def _settings(self) -> None:
         first = self.models.names[0]
         self.model = gr.Dropdown(
-            self.models.names, value=first, label="Model", filterable=False, elem_id="model"
+            self.models.names,
+            value=first,
+            label="Model",
+            info="For photographs of rain: drn-7x7.real, or rranet.real, slower and better.",
+            filterable=False,
+            elem_id="model",
         )
         total = self.models.stages(first)
+        self.total = gr.State(total)
         self.stages = gr.Radio(
             _choices(total),
             value=str(total),
@@ -173,7 +179,11 @@ class Page:
         }
         # The stages that there are first: a choice that the new model lacks would be refused.
         offered = self.model.change(
-            self._offer, [self.model, self.stages], self.stages, show_progress="hidden", **private
+            self._offer,
+            [self.model, self.stages, self.total],
+            [self.stages, self.total],
+            show_progress="hidden",
+            **private,
         )
         running = [
             offered.success(**work),
@@ -190,14 +200,14 @@ class Page:
         )
         blocks.unload(self._leave)
 
-    def _offer(self, name: str, stages: str) -> Any:
-        """Offer the stages of the model; what was chosen stays where the model has it."""
+    def _offer(self, name: str, stages: str, before: int) -> tuple[Any, int]:
+        """Offer the stages of the model; all stay all, and a number where the model has it."""
         try:
             total = self.models.stages(name)
         except RaincleaveError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        chosen = stages if stages == "auto" or int(stages) < total else str(total)
-        return gr.update(choices=_choices(total), value=chosen)
+        every = stages != "auto" and int(stages) >= min(before, total)
+        return gr.update(choices=_choices(total), value=str(total) if every else stages), total
 
     def _run(  # noqa: PLR0917 - Gradio gives all by position
         self,
@@ -211,9 +221,12 @@ class Page:
     ) -> dict[Any, Any]:
         """Derain what was dropped, or once more what is shown; what cannot be is told in the page.
 
-        The place to drop a picture is emptied, so that the next can follow.
+        The place to drop a picture is emptied, so that the next can follow; what was dropped there
+        while this one ran stays, for its own turn.
         """
         source = Path(file) if file else last.source
+        emptied = {self.file: None} if file else {}
+        stop = self._stops[str(request.session_hash)] = Event()
         try:
             total = self.models.stages(name)
             wanted = total if stages == "auto" else int(stages)
@@ -222,24 +235,26 @@ class Page:
             if stages == "auto":
                 number = "auto"
             check_size(source, self.options.max_megapixels)
-            tell = self._teller(request, bar, wanted)
+            tell = self._teller(stop, bar, wanted)
             result = self._derain(Job(source, number, precision), name, tell)
         except StoppedError:
-            return {self.file: None}
+            return emptied
         except Exception as error:  # Whatever a picture does, the page says so and goes on.
             said = f'<p role="alert">{escape(explain(error, source, self.folder))}</p>'
-            return {self.trouble: gr.update(value=said, visible=True), self.file: None}
+            return {self.trouble: gr.update(value=said, visible=True), **emptied}
+        if stop.is_set():  # too late for the network: Gradio shows nothing that comes now
+            self._forget(result)
+            return emptied
         self._forget(last)
         return {
             **{getattr(self, part): gr.update(**new) for part, new in self._shown(result).items()},
             self.trouble: gr.update(visible=False),
             self.result: result,
-            self.file: None,
+            **emptied,
         }
 
-    def _teller(self, request: gr.Request, bar: gr.Progress, wanted: int) -> Any:
+    def _teller(self, stop: Event, bar: gr.Progress, wanted: int) -> Any:
         """What the network tells its progress to; ends the work when the visitor wants that."""
-        stop = self._stops[str(request.session_hash)] = Event()
 
         def tell(progress: Progress) -> None:
             if stop.is_set() or self._closing:

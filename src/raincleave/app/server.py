@@ -65,9 +65,9 @@ def serving(
         with _gradio_told(folder):
             from raincleave.app.choice import Models
             from raincleave.app.page import Page
-            from raincleave.hub import list_models
+            from raincleave.hub import DEFAULT, list_models
 
-            models = Models([*weights, *list_models()], load)
+            models = Models([*weights, DEFAULT, *list_models()], load)
             for label in models.names[: len(weights)]:
                 models.get(label)
             with _launched(Page(models, folder, options), options) as address:

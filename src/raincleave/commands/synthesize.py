@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from raincleave.commands.telling import telling
 from raincleave.data.pictures import Picture, image_files_of, read_image, write_whole
 from raincleave.errors import ConfigError, DataError
+from raincleave.inference.memory import out_of_memory
 
 _SETTINGS = "synthesis.json"
 
@@ -158,6 +159,10 @@ def _make(task: _Task) -> str:
             write_whole(path, _png(image))
     except DataError as error:
         return str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return f"{task.photo} does not fit into the memory; make it smaller first."
     return ""
 
 

@@ -112,6 +112,10 @@ def _mean_of_log_uniform(low: float) -> float:
     return 1.0 if low == 1 else (low - 1) / math.log(low)
 
 
+_STEPS_AT_ONCE = 2**18
+"""So many steps of streaks are painted at once; a picture of 12 megapixels has tens of millions."""
+
+
 def splat(s: Streaks, count: int, height: int, width: int) -> Tensor:
     """Sum the streaks into (count, 1, H, W).
 
@@ -128,25 +132,28 @@ def splat(s: Streaks, count: int, height: int, width: int) -> Tensor:
     first = (along - half).ceil().clamp(min=0)
     steps = ((along + half).floor() - first + 1).clamp(min=0)
     steps = torch.minimum(steps, (limit - first).clamp(min=0)).long()
-    # One entry a step: which streak, and where on it.
-    streak = torch.arange(len(steps), device=steps.device).repeat_interleave(steps)
-    start = steps.cumsum(0) - steps
-    m = first[streak] + (torch.arange(len(streak), device=steps.device) - start[streak])
-    n = across[streak] + (m - along[streak]) * slope[streak]
-    t = (m - along[streak]).abs() / half[streak]  # 0 in the middle … 1 at the ends
-    fade = ((1 - t) / (2 * s.taper[streak]).clamp(min=1e-3)).clamp(0, 1)
-    value = s.peak[streak] * fade * fade * (3 - 2 * fade)
-    # Gaussian across, at the whole pixels around n.
-    inverse = (major.abs() / s.sigma)[streak]
+    ends = steps.cumsum(0)
+    inverse = major.abs() / s.sigma
     radius = int((3 * (s.sigma / major.abs()).amax().item()) + 1) if len(s.sigma) else 1
-    taps = torch.arange(-radius, radius + 1, device=n.device)
-    pixel = n.round().long()[:, None] + taps
-    weight = torch.exp(-0.5 * ((pixel - n[:, None]) * inverse[:, None]).square())
-    along_pixel, is_steep = m.long()[:, None], steep[streak][:, None]
-    row = torch.where(is_steep, along_pixel, pixel)
-    column = torch.where(is_steep, pixel, along_pixel)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    index = (s.layer[streak][:, None] * height + row) * width + column
-    layer = torch.zeros(count * height * width, device=n.device)
-    layer.scatter_add_(0, index[inside], (value[:, None] * weight)[inside])
+    taps = torch.arange(-radius, radius + 1, device=ends.device)
+    layer = torch.zeros(count * height * width, device=ends.device)
+    total = int(ends[-1]) if len(ends) else 0
+    for start in range(0, total, _STEPS_AT_ONCE):
+        # One entry a step: which streak, and where on it.
+        entry = torch.arange(start, min(start + _STEPS_AT_ONCE, total), device=ends.device)
+        streak = torch.searchsorted(ends, entry, right=True)
+        m = first[streak] + (entry - (ends - steps)[streak])
+        n = across[streak] + (m - along[streak]) * slope[streak]
+        t = (m - along[streak]).abs() / half[streak]  # 0 in the middle … 1 at the ends
+        fade = ((1 - t) / (2 * s.taper[streak]).clamp(min=1e-3)).clamp(0, 1)
+        value = s.peak[streak] * fade * fade * (3 - 2 * fade)
+        # Gaussian across, at the whole pixels around n.
+        pixel = n.round().long()[:, None] + taps
+        weight = torch.exp(-0.5 * ((pixel - n[:, None]) * inverse[streak][:, None]).square())
+        along_pixel, is_steep = m.long()[:, None], steep[streak][:, None]
+        row = torch.where(is_steep, along_pixel, pixel)
+        column = torch.where(is_steep, pixel, along_pixel)
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        index = (s.layer[streak][:, None] * height + row) * width + column
+        layer.scatter_add_(0, index[inside], (value[:, None] * weight)[inside])
     return layer.view(count, 1, height, width)
