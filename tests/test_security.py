@@ -144,10 +144,10 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, suffix):
         archive.writestr("archive/data.pkl", b"\0" * 2**28)
         archive.writestr("archive/version", "3\n")
     assert path.stat().st_size < 2**20
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match="compressed"):
         load(path)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_zip_whose_entries_share_their_bytes_is_not_unpacked(tmp_path):
