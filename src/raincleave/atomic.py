@@ -20,8 +20,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder is missing or cannot be written to.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path  # a pipe or a device, such as /dev/stdout, is written to as it is
+    if _is_stream(path):
+        yield path  # there is nothing to put in its place
         return
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -34,13 +34,18 @@ def whole(path: Path) -> Iterator[Path]:
 def no_place_for(file: Path) -> str | None:
     """Why a file could not be written there, for those who find out before a long work; or None."""
     folder = file.absolute().parent
-    if file.exists() and not file.is_file() and not file.is_dir():
+    if _is_stream(file):
         return None
     if not folder.is_dir():
         return f"there is no folder {file.parent}."
     if file.is_dir():
         return "that is a folder; name a file in it."
     return None if os.access(folder, os.W_OK) else "the folder cannot be written to."
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a device, such as /dev/stdout, which is written to as it is."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def sweep(paths: Iterable[Path]) -> None:

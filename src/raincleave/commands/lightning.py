@@ -265,9 +265,8 @@ def main(argv: Sequence[str]) -> None:
                 raise ours from error
             if isinstance(error, OSError) and error.filename:
                 raise ConfigError(f"{error.filename} cannot be used: {error.strerror}.") from error
-            if not isinstance(error, MisconfigurationException | ValueError | RuntimeError):
-                raise
-            if not _objected(error):
+            settings = isinstance(error, MisconfigurationException | ValueError | RuntimeError)
+            if not (settings and _objected(error)):
                 raise
             raise ConfigError(" ".join(str(error).split())) from error
 

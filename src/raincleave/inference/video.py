@@ -144,7 +144,7 @@ def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple
         stream.options = {**stream.options, "bf": "0"}
     context, source = stream.codec_context, video.codec_context
     context.time_base = frame.time_base
-    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+    for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(context, name, getattr(source, name))
     context.color_range = frame.color_range
     if frame.format.is_rgb:
