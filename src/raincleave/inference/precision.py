@@ -10,7 +10,7 @@ that is most of the error, and all of the shift in brightness.
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from raincleave.errors import ConfigError
+from raincleave.inference.columns import for_columns, for_pairs, regroup
 
 Precision = Literal["32", "fast"]
 Activation = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh"]
@@ -34,8 +35,9 @@ _IMAGE_CHANNELS = 9
 
 
 _half: ContextVar[torch.dtype | None] = ContextVar("half", default=None)
-_rounded: MutableMapping[Tensor, tuple[tuple[Any, ...], Tensor]] = WeakTensorKeyDictionary()
-"""Of each weight, which values were rounded to which type, and the result."""
+_made: MutableMapping[Tensor, dict[object, tuple[tuple[int, int], Tensor]]]
+_made = WeakTensorKeyDictionary()
+"""What was made of each weight, and from which values."""
 
 
 @contextmanager
@@ -101,13 +103,19 @@ def as_computed(weight: Tensor) -> Tensor:
     half = None if torch.compiler.is_compiling() else _half.get()
     if half is None or weight.dtype == half or not _between_features(weight):
         return weight
-    if weight.is_inference():  # does not tell when its values change
-        return round_kernels(weight, half)
-    values = (half, weight.data_ptr(), weight._version)
-    if weight not in _rounded or _rounded[weight][0] != values:
+    return _once(weight, half, lambda exact: round_kernels(exact, half))
+
+
+def _once(weight: Tensor, what: object, make: Callable[[Tensor], Tensor]) -> Tensor:
+    """What is made of a weight, made anew only when its values change."""
+    if weight.is_inference():  # does not tell when they do
+        return make(weight)
+    values = (weight.data_ptr(), weight._version)
+    made = _made.setdefault(weight, {})
+    if what not in made or made[what][0] != values:
         with torch.inference_mode(False):
-            _rounded[weight] = (values, round_kernels(weight.detach(), half))
-    return _rounded[weight][1]
+            made[what] = (values, make(weight.detach()))
+    return made[what][1]
 
 
 def _between_features(weight: Tensor) -> bool:
@@ -144,14 +152,7 @@ def convolve(
         weight = as_computed(weight)
         x = x.to(weight.dtype)
     if _fusable(x):
-        layout = [weight.shape[2] // 2] * 2, [1, 1], [1, 1], 1
-        fused = torch.ops.mkldnn._convolution_pointwise
-        if added is None:
-            result = fused(x, weight, bias, *layout, activation, list(parameters), "")
-        else:
-            other = added.to(x.dtype)
-            result = fused.binary(x, other, weight, bias, *layout, "add", 1.0, None, [], None)
-            result = _ACTIVATIONS[activation](result, *parameters)
+        result = _fused(x, weight, bias, activation, parameters, added=added)
     else:
         if half is not None and bias is not None:
             bias = bias.to(x.dtype)
@@ -162,6 +163,42 @@ def convolve(
     if half is not None and weight.shape[0] > 3:
         return result.to(half)
     return result
+
+
+def _fused(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: Activation,
+    parameters: Sequence[float],
+    *,
+    added: Tensor | None,
+) -> Tensor:
+    """`convolve` where `_fusable`, for several columns at once where that is faster."""
+    outputs, inputs, size, _ = weight.shape
+    stride = 1
+    if x.dtype == torch.bfloat16 and _pays_in_pairs(x, weight):
+        x, weight = regroup(x, 2 * inputs), _once(weight, "pairs", for_pairs)
+        added = added if added is None else regroup(added, 2 * outputs)
+    elif x.dtype == torch.float32 and outputs <= 3 and size == 3 and added is None:
+        # Of the 16 numbers that the processor computes at once, only the outputs are of use.
+        stride = next(k for k in (5, 4, 3, 2, 1) if x.shape[3] % k == 0)
+        weight = _once(weight, stride, lambda given: for_columns(given, stride))
+    bias = bias if bias is None else bias.repeat(weight.shape[0] // outputs)
+    layout = [size // 2] * 2, [1, stride], [1, 1], 1
+    fused = torch.ops.mkldnn._convolution_pointwise
+    if added is None:
+        result = fused(x, weight, bias, *layout, activation, list(parameters), "")
+    else:
+        other = added.to(x.dtype)
+        result = fused.binary(x, other, weight, bias, *layout, "add", 1.0, None, [], None)
+        result = _ACTIVATIONS[activation](result, *parameters)
+    return result if weight.shape[0] == outputs else regroup(result, outputs)
+
+
+def _pays_in_pairs(x: Tensor, weight: Tensor) -> bool:
+    """AMX multiplies 32 channels at a time, or 16 in the time of 32."""
+    return _amx() and max(weight.shape[:2]) <= 16 and weight.shape[3] == 3 and x.shape[3] % 2 == 0
 
 
 def convolve_parts(
@@ -191,6 +228,21 @@ def plus(a: Tensor, b: Tensor) -> Tensor:
     return (a if a.dtype.itemsize >= b.dtype.itemsize else a.to(b.dtype)).add_(b)
 
 
+def times(a: Tensor, b: Tensor) -> Tensor:
+    """A · b, both of one type.
+
+    Where no gradient is asked for, in the memory of a, which must be of no more use.
+    """
+    return a * b if torch.is_grad_enabled() else a.mul_(b)
+
+
+def blend(f: Tensor, c: Tensor, i: Tensor, g: Tensor) -> Tensor:
+    """f·c + i·g, of the type of c; f must be of no more use, see `times`."""
+    if torch.is_grad_enabled():
+        return f * c + i * g
+    return f.to(c.dtype).mul_(c).addcmul_(i.to(c.dtype), g.to(c.dtype))
+
+
 def float32_if(wanted: bool) -> AbstractContextManager[None]:
     """Where wanted, `convolve` computes in float32, within `computing_in` too."""
     inside = wanted and not torch.compiler.is_compiling()
@@ -209,7 +261,7 @@ def tanh(x: Tensor) -> Tensor:
     In float32 on a CPU, where no gradient is asked for, as 2·σ(2x) − 1: a third of the time, within
     2e-7.
     """
-    slow = x.device.type == "cpu" and x.dtype == torch.float32
+    slow = x.device.type == "cpu" and x.dtype == torch.float32 and not _amx()
     if not slow or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x.tanh()
     return (2 * x).sigmoid_().mul_(2).sub_(1)
@@ -226,6 +278,10 @@ def _fusable(x: Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )
+
+
+def _amx() -> bool:
+    return torch.cpu._is_amx_tile_supported()
 
 
 def _bf16_works() -> bool:

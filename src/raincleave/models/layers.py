@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from raincleave.inference.precision import (
     Activation,
     as_computed,
+    blend,
     convolve,
     convolve_parts,
     in_full,
     plus,
     tanh,
+    times,
 )
 
 State = tuple[Tensor, ...]
@@ -101,9 +103,8 @@ class ConvLSTM(nn.Module):
             c = (in_full(i) * g).to(z.dtype if z.dtype.itemsize >= 4 else torch.float32)
         else:
             i, f, o, g = convolve_parts(s, weight, bias, ("sigmoid", "sigmoid", "sigmoid", "tanh"))
-            c = plus(f * c, in_full(i) * g)
-        o = in_full(o)
-        return tanh(c.to(o.dtype)) * o, c
+            c = blend(f, c, i, g)
+        return times(o, tanh(c).to(o.dtype)), c
 
 
 class ConvGRU(nn.Module):
