@@ -184,7 +184,9 @@ def _fused(
         # Of the 16 numbers that the processor computes at once, only the outputs are of use.
         stride = next(k for k in (5, 4, 3, 2, 1) if x.shape[3] % k == 0)
         weight = _once(weight, stride, lambda given: for_columns(given, stride))
-    bias = bias if bias is None else bias.repeat(weight.shape[0] // outputs)
+    together = weight.shape[0] // outputs
+    if bias is not None and together > 1:
+        bias = bias.repeat(together)
     layout = [size // 2] * 2, [1, stride], [1, 1], 1
     fused = torch.ops.mkldnn._convolution_pointwise
     if added is None:
@@ -193,7 +195,7 @@ def _fused(
         other = added.to(x.dtype)
         result = fused.binary(x, other, weight, bias, *layout, "add", 1.0, None, [], None)
         result = _ACTIVATIONS[activation](result, *parameters)
-    return result if weight.shape[0] == outputs else regroup(result, outputs)
+    return regroup(result, outputs) if together > 1 else result
 
 
 def _pays_in_pairs(x: Tensor, weight: Tensor) -> bool:
@@ -281,7 +283,7 @@ def _fusable(x: Tensor) -> bool:
 
 
 def _amx() -> bool:
-    return torch.cpu._is_amx_tile_supported()
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def _bf16_works() -> bool:
