@@ -1,6 +1,7 @@
 """The bench command on a tiny network, and the figures it prints."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -88,3 +89,9 @@ def test_peak_bytes_of_a_known_allocation():
     if peak is None:
         pytest.skip("this system does not tell the peak")
     assert 60 << 20 < peak < 90 << 20
+
+
+def test_a_plain_run_that_dies_is_told(weights, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "_serve_plain", os.abort)  # cannot be called with what it is given
+    assert run(["bench", str(weights), "--repeats", "1", "--sizes", "9x9"]) == 1
+    assert "the process that ran the plain network ended early" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """``raincleave bench``: how fast a model derains here, and what the fast ways change."""
 
 import json as json_format
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +18,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from raincleave.atomic import no_place_for, whole
-from raincleave.errors import ConfigError
+from raincleave.errors import ConfigError, RaincleaveError
 from raincleave.hub import load
 from raincleave.inference.images import to_tensor
 from raincleave.inference.memory import peak_bytes
 from raincleave.inference.precision import dtype_of
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from raincleave.models import Derainer
 
 _PROBE = 64
@@ -98,16 +102,14 @@ def bench(
     if json is not None and (problem := no_place_for(Path(json))):
         raise ConfigError(f"--json {json}: {problem}")
     network = load(model, device=device)
-    runs = _ways(network, ways, against, stages)
+    runs = _ways(network, ways, stages)
     operations = _operations_per_pixel(network, stages)
     pictures = {size: _picture(_parse(size), image).to(network.device) for size in sizes}
-    # Before the others, which leave the C library's allocator in a state that plain profits from.
-    plain = runs.pop("plain", None)
-    first = {s: _timed({"plain": plain}, pictures[s], repeats) for s in sizes} if plain else {}
     rows: list[Row] = []
-    for size, rainy in pictures.items():
-        timed = first.get(size, {}) | _timed(runs, rainy, repeats)
-        rows += _rows(size, rainy, timed, operations)
+    with _plain(network, model, stages) if against == "plain" else nullcontext() as plain:
+        runs = ({"plain": plain} if plain else {}) | runs
+        for size, rainy in pictures.items():
+            rows += _rows(size, rainy, _timed(runs, rainy, repeats), operations)
     _show(rows, f"{model} on {_processor(network.device)}, {torch.get_num_threads()} threads")
     if json is not None:
         with whole(Path(json)) as part:
@@ -131,9 +133,19 @@ def _picture(size: tuple[int, int], image: str | None) -> Tensor:
     return picture.repeat(1, 1, down, right)[..., :height, :width].contiguous()
 
 
-def _ways(
-    network: "Derainer", ways: list[str], against: str, stages: int | None
-) -> dict[str, Callable[[Tensor], Tensor]]:
+class Once(NamedTuple):
+    """What one run gave, its seconds and, where asked for, its peak memory in bytes."""
+
+    result: Tensor
+    seconds: float
+    memory: int | None = None
+
+
+Way = Callable[[Tensor, bool], Once]
+"""Runs on an image, once; with True it tells the peak memory too."""
+
+
+def _ways(network: "Derainer", ways: list[str], stages: int | None) -> dict[str, Way]:
     options: dict[str, dict[str, Any]] = {
         "32": {},
         "fast": {"precision": "fast"},
@@ -146,15 +158,73 @@ def _ways(
         raise ConfigError(f"there is no way {unknown[0]!r}; choose of {', '.join(options)}.")
     network.requires_grad_(False)
 
-    def plain(rainy: Tensor) -> Tensor:
-        # Without gradients asked for, but not in inference mode: nothing is fused or in place.
-        return network(rainy, stages)
-
     def run(way: str) -> Callable[[Tensor], Any]:
         return lambda rainy: network.derain(rainy, stages=stages, **options[way])
 
-    first = {"plain": plain} if against == "plain" else {}
-    return {**first, **{way: run(way) for way in ways}}
+    return {way: partial(_once, run(way)) for way in ways}
+
+
+def _once(run: Callable[[Tensor], Tensor], rainy: Tensor, measured: bool) -> Once:
+    results: list[Tensor] = []
+
+    def kept() -> None:
+        results.append(run(rainy))
+        if rainy.device.type == "cuda":
+            torch.cuda.synchronize(rainy.device)
+
+    memory = None
+    start = time.perf_counter()
+    if measured:
+        memory = peak_bytes(kept, rainy.device)
+    else:
+        kept()
+    return Once(results[0], time.perf_counter() - start, memory)
+
+
+@contextmanager
+def _plain(network: "Derainer", model: str, stages: int | None) -> Iterator[Way]:
+    """The network as the papers' code runs it.
+
+    On the CPU in a process of its own: `derain` tunes the C library's allocator, and plain would
+    profit from that.
+    """
+    if network.device.type != "cpu":
+        # Without gradients asked for, but not in inference mode: nothing is fused or in place.
+        yield partial(_once, partial(network, stages=stages))
+        return
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    arguments = (theirs, model, stages, torch.get_num_threads())
+    process = context.Process(target=_serve_plain, args=arguments, daemon=True)
+    process.start()
+    theirs.close()
+
+    def apart(rainy: Tensor, measured: bool) -> Once:
+        try:
+            ours.send((rainy.numpy(), measured))
+            result, seconds, memory = ours.recv()
+        except (EOFError, ConnectionError) as error:
+            raise RaincleaveError(
+                "the process that ran the plain network ended early, as it does when memory runs "
+                "out; try smaller --sizes, or --against none."
+            ) from error
+        return Once(torch.from_numpy(result), seconds, memory)
+
+    try:
+        yield apart
+    finally:
+        ours.close()
+        process.join()
+
+
+def _serve_plain(pipe: "Connection", model: str, stages: int | None, threads: int) -> None:
+    torch.set_num_threads(threads)
+    network = load(model).requires_grad_(False)
+    with suppress(EOFError, KeyboardInterrupt):  # the other side has all it wanted, or goes too
+        while True:
+            rainy, measured = pipe.recv()
+            result, *rest = _once(partial(network, stages=stages), torch.tensor(rainy), measured)
+            pipe.send((result.numpy(), *rest))
 
 
 class Timed(NamedTuple):
@@ -165,21 +235,13 @@ class Timed(NamedTuple):
     memory: int | None
 
 
-def _timed(
-    runs: dict[str, Callable[[Tensor], Tensor]], rainy: Tensor, repeats: int
-) -> dict[str, Timed]:
-    device = rainy.device
-    seconds: dict[str, list[float]] = {way: [] for way in runs}
-    memory = {way: peak_bytes(partial(run, rainy), device) for way, run in runs.items()}
-    results: dict[str, Tensor] = {}
-    for _ in range(repeats):
-        for way, run in runs.items():
-            start = time.perf_counter()
-            results[way] = run(rainy)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[way].append(time.perf_counter() - start)
-    return {way: Timed(results[way], median(seconds[way]), memory[way]) for way in runs}
+def _timed(runs: dict[str, Way], rainy: Tensor, repeats: int) -> dict[str, Timed]:
+    first = {way: run(rainy, True) for way, run in runs.items()}
+    turns = [{way: run(rainy, False).seconds for way, run in runs.items()} for _ in range(repeats)]
+    return {
+        way: Timed(result, median(turn[way] for turn in turns), memory)
+        for way, (result, _, memory) in first.items()
+    }
 
 
 def _rows(size: str, rainy: Tensor, timed: dict[str, Timed], operations: float) -> list[Row]:
