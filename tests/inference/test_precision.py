@@ -14,6 +14,7 @@ from raincleave.inference.precision import (
     convolve_parts,
     dtype_of,
     round_kernels,
+    widened,
 )
 from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
 from raincleave.models.layers import ConvGRU, ConvLSTM
@@ -159,6 +160,33 @@ def test_half_precision_ends_with_its_block(model):
         with computing_in(torch.bfloat16):
             assert not torch.equal(model(rainy), before)
         assert torch.equal(model(rainy), before)
+
+
+@pytest.mark.parametrize("family", ["srn", "srn-gru", "brn"])
+def test_zeros_on_the_right_change_nothing(family, monkeypatch):
+    monkeypatch.setattr(precision, "_amx", lambda: True)
+    torch.manual_seed(0)
+    network = FAMILIES[family]().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.copy_(torch.randn_like(parameter) * 0.1)  # biases too
+    rainy = torch.rand(1, 3, 9, 95).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), computing_in(torch.bfloat16):
+        with widened(rainy, network.fast_columns) as wide:
+            assert wide.shape[3] == 96
+            clean = network(wide)
+        assert (clean[..., 95:] == 0).all()
+        assert torch.allclose(clean[..., :95], network(rainy), atol=2e-3)
+
+
+def test_an_image_is_widened_only_where_it_is_faster(monkeypatch):
+    def width(of, amx=True, dtype=torch.bfloat16, multiple=16):
+        monkeypatch.setattr(precision, "_amx", lambda: amx)
+        with computing_in(dtype), widened(torch.rand(1, 3, 2, of), multiple) as image:
+            return image.shape[3]
+
+    assert width(500) == 512
+    assert width(17) == 17
+    assert width(500, multiple=1) == width(500, amx=False) == width(500, dtype=None) == 500
 
 
 def test_weights_are_rounded_once_until_they_change(monkeypatch):

@@ -35,6 +35,8 @@ _IMAGE_CHANNELS = 9
 
 
 _half: ContextVar[torch.dtype | None] = ContextVar("half", default=None)
+_width: ContextVar[int | None] = ContextVar("width", default=None)
+"""Where the image ends, if zeros were put on its right."""
 _made: MutableMapping[Tensor, dict[object, tuple[tuple[int, int], Tensor]]]
 _made = WeakTensorKeyDictionary()
 """What was made of each weight, and from which values."""
@@ -48,6 +50,33 @@ def computing_in(dtype: torch.dtype | None) -> Iterator[None]:
         yield
     finally:
         _half.reset(token)
+
+
+@contextmanager
+def widened(image: Tensor, multiple: int) -> Iterator[Tensor]:
+    """Where that is faster, an image with zeros on its right; within, `convolve` leaves them zero.
+
+    To what is left of them they are the zeros beyond the border, so nothing changes. It is faster
+    in bfloat16 with AMX, whose convolutions lose up to a fifth of their time in other widths.
+
+    Args:
+        image: (B, C, H, W).
+        multiple: of which the width is to be one.
+
+    Yields:
+        (B, C, H, W'), W' ≥ W.
+    """
+    width = image.shape[3]
+    more = -width % multiple
+    pays = 0 < more <= width // 16 and image.device.type == "cpu" and _amx()
+    if not pays or _half.get() != torch.bfloat16:
+        yield image
+        return
+    token = _width.set(width)
+    try:
+        yield F.pad(image, (0, more))
+    finally:
+        _width.reset(token)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -161,7 +190,10 @@ def convolve(
             result = result + added
         result = _ACTIVATIONS[activation](result, *parameters)
     if half is not None and weight.shape[0] > 3:
-        return result.to(half)
+        result = result.to(half)
+    width = None if compiling else _width.get()
+    if width is not None:
+        result[..., width:] = 0
     return result
 
 

@@ -70,6 +70,7 @@ class BRN(Derainer):
 
     # The authors' weights: 0.55 of a level at 48 pixels, a seventeenth for each 16 pixels more.
     short_halo: ClassVar[int | None] = 64
+    fast_columns: ClassVar[int] = 16
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class SRN(Derainer):
 
     # The authors' weights, 20 images: 0.20 of a level, and 1.15 at 48 pixels.
     short_halo: ClassVar[int | None] = 56
+    fast_columns: ClassVar[int] = 16
 
     def __init__(
         self,
