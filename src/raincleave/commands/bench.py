@@ -227,24 +227,16 @@ def _serve_plain(pipe: "Connection", model: str, stages: int | None, threads: in
             pipe.send((result.numpy(), *rest))
 
 
-class Timed(NamedTuple):
-    """One way's result, median seconds and peak memory in bytes."""
-
-    result: Tensor
-    seconds: float
-    memory: int | None
-
-
-def _timed(runs: dict[str, Way], rainy: Tensor, repeats: int) -> dict[str, Timed]:
+def _timed(runs: dict[str, Way], rainy: Tensor, repeats: int) -> dict[str, Once]:
     first = {way: run(rainy, True) for way, run in runs.items()}
     turns = [{way: run(rainy, False).seconds for way, run in runs.items()} for _ in range(repeats)]
     return {
-        way: Timed(result, median(turn[way] for turn in turns), memory)
-        for way, (result, _, memory) in first.items()
+        way: once._replace(seconds=median(turn[way] for turn in turns))
+        for way, once in first.items()
     }
 
 
-def _rows(size: str, rainy: Tensor, timed: dict[str, Timed], operations: float) -> list[Row]:
+def _rows(size: str, rainy: Tensor, timed: dict[str, Once], operations: float) -> list[Row]:
     exact = next((timed[way].result for way in ("plain", "32", "compile") if way in timed), None)
     pixels = rainy[0, 0].numel()
     rows = []
