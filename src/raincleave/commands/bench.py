@@ -185,11 +185,11 @@ def _once(run: Callable[[Tensor], Tensor], rainy: Tensor, measured: bool) -> Onc
 def _plain(network: "Derainer", model: str, stages: int | None) -> Iterator[Way]:
     """The network as the papers' code runs it.
 
-    On the CPU in a process of its own: `derain` tunes the C library's allocator, and plain would
+    Without gradients asked for, but not in inference mode: nothing is fused or in place. On
+    the CPU in a process of its own: `derain` tunes the C library's allocator, and plain would
     profit from that.
     """
     if network.device.type != "cpu":
-        # Without gradients asked for, but not in inference mode: nothing is fused or in place.
         yield partial(_once, partial(network, stages=stages))
         return
     context = multiprocessing.get_context("spawn")
