@@ -42,7 +42,11 @@ def test_whole_or_as_it_was(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("name", ["a.png", "no suffix", "two.dots [1].tif"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "no suffix", "two.dots [1].tif", "雨" * 83 + ".png", "x" * 255],
+    ids=["plain", "no suffix", "dots", "long", "longest"],
+)
 def test_what_a_killed_process_left_is_swept(tmp_path, name):
     path = tmp_path / name
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)

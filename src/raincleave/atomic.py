@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whatever moment the process is killed at."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PART = re.compile(r"\.(.+)\.(\d+)\.part(\.[^.]*)?", re.DOTALL)
+_LONGEST = 255 - len(".." + "4194304" + ".part")  # bytes of a name, less what `whole` adds
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def whole(path: Path) -> Iterator[Path]:
     if _is_stream(path):
         yield path  # there is nothing to put in its place
         return
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{_stem(path)}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
         part.replace(path)
@@ -43,6 +45,13 @@ def no_place_for(file: Path) -> str | None:
     return None if os.access(folder, os.W_OK) else "the folder cannot be written to."
 
 
+def _stem(path: Path) -> str:
+    """A path's stem; of a name as long as file systems allow, its beginning and a hash."""
+    if len(os.fsencode(path.name)) <= _LONGEST:
+        return path.stem
+    return f"{path.stem[:40]}.{hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:16]}"
+
+
 def _is_stream(path: Path) -> bool:
     """Whether it is a pipe or a device, such as /dev/stdout, which is written to as it is."""
     return path.exists() and not path.is_file() and not path.is_dir()
@@ -52,7 +61,7 @@ def sweep(paths: Iterable[Path]) -> None:
     """Remove what processes that were killed left of the files they were writing with `whole`."""
     names: dict[Path, set[str]] = {}
     for path in paths:
-        names.setdefault(path.parent, set()).add(path.name)
+        names.setdefault(path.parent, set()).add(_stem(path) + path.suffix)
     for folder, wanted in names.items():
         for part in folder.iterdir() if folder.is_dir() else ():
             found = _PART.fullmatch(part.name)
