@@ -123,7 +123,7 @@ def test_errors_of_rounded_kernels_cancel_in_smooth_pictures(dtype):
     assert sum(left_of_the_error(seed) for seed in range(6)) / 6 < 0.1
 
 
-@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("size", [1, 5, 9])
 def test_kernels_of_any_size_are_rounded(size):
     torch.manual_seed(0)
     weight = torch.randn(4, 3, size, size) * 0.1
@@ -132,6 +132,12 @@ def test_kernels_of_any_size_are_rounded(size):
     assert (rounded - weight).abs().max() < 2**-8 * weight.abs().max()
     if size == 1:  # nothing to share with
         assert torch.equal(rounded, weight.bfloat16())
+        return
+    ours, plain = (
+        (kernels.float() - weight).sum((2, 3)).abs().mean()
+        for kernels in (rounded, weight.bfloat16())
+    )
+    assert ours < plain / 30
 
 
 def test_float32_equals_a_plain_forward(model):

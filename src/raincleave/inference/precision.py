@@ -117,38 +117,21 @@ def round_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
         (O, I, h, w), of that type.
     """
     taps = weight.flatten(2).flatten(0, 1)
-    order = taps.abs().argsort(1, descending=True)
-    places = torch.cartesian_prod(*(torch.arange(float(n)) for n in weight.shape[2:]))
+    order = taps.abs().argsort(1)
+    places = torch.cartesian_prod(*(torch.arange(float(n)) for n in weight.shape[2:])).view(-1, 2)
     correlation = _CORRELATION ** torch.cdist(places, places).to(taps)
-    left = torch.ones_like(taps, dtype=torch.bool)
+    factor = torch.linalg.cholesky(correlation[order[:, :, None], order[:, None]])
+    # Row k, over its last number: minus what predicts tap k best from those before it.
+    shares = torch.linalg.solve_triangular(
+        factor, torch.eye(taps.shape[1]).to(factor).expand_as(factor), upper=False
+    )
+    taps = taps.gather(1, order)
     rounded = torch.empty_like(taps, dtype=dtype)
-    for tap in order.split(1, 1):
-        exact = taps.gather(1, tap)
-        rounded.scatter_(1, tap, exact.to(dtype))
-        left.scatter_(1, tap, False)
-        lost = exact - rounded.gather(1, tap)
-        taps = taps + lost * _shares(left, tap[:, 0], correlation)
-    return rounded.view(weight.shape)
-
-
-def _shares(left: Tensor, tap: Tensor, correlation: Tensor) -> Tensor:
-    """By how much of each tap that is left the one just rounded is predicted best.
-
-    Args:
-        left: (K, n), bool, of K kernels.
-        tap: (K,).
-        correlation: (n, n).
-
-    Returns:
-        (K, n), zero where nothing is left.
-    """
-    bits = 2 ** torch.arange(left.shape[1], device=left.device)
-    sets, which = (left.double() @ bits.double()).unique(return_inverse=True)
-    within = (sets.long()[:, None] & bits) > 0  # few: C(9, k) sets after k taps of nine
-    both = within[:, :, None] & within[:, None]
-    known = torch.where(both, correlation, torch.eye(len(bits)).to(correlation))
-    shares = torch.linalg.solve(known, correlation * within[:, :, None])
-    return shares[which, :, tap]
+    for k in reversed(range(taps.shape[1])):
+        rounded[:, k] = taps[:, k]
+        lost = (taps[:, k] - rounded[:, k]) / shares[:, k, k]
+        taps[:, :k] -= lost[:, None] * shares[:, k, :k]
+    return torch.empty_like(rounded).scatter_(1, order, rounded).view(weight.shape)
 
 
 def as_computed(weight: Tensor) -> Tensor:
