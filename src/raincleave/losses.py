@@ -9,7 +9,8 @@ from torch import Tensor
 _K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(estimates (B, C, H, W), truth (B, C, H, W)) → (B,), one value an image."""
+"""(estimates (B, C, H, W), truth (B, C, H, W)) → (B,), one value an image; the estimates of several
+stages, (T, B, C, H, W), → (T, B)."""
 
 
 @lru_cache(maxsize=32)
@@ -27,6 +28,11 @@ def _window(size: int, device: torch.device) -> Tensor:
     return band.where(distance.abs() <= _RADIUS, 0).float().to(device)
 
 
+def _blur(images: Tensor) -> Tensor:
+    rows, columns = (_window(n, images.device) for n in images.shape[-2:])
+    return rows @ images @ columns
+
+
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity as a training loss uses it: differentiable, float32, zero-padded.
 
@@ -34,11 +40,11 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     `raincleave.metrics`, which follows the papers' evaluation scripts instead.
 
     Args:
-        x: estimate, (B, C, H, W), about [0, 1].
-        y: truth, the same shape.
+        x: estimates, (B, C, H, W) or (T, B, C, H, W), about [0, 1].
+        y: truth, (B, C, H, W).
 
     Returns:
-        (B,), mean over channels and pixels, at most 1.
+        (B,) or (T, B), mean over channels and pixels, at most 1.
 
     Examples:
         >>> ssim(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
@@ -46,14 +52,14 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     """
     with torch.autocast(x.device.type, enabled=False):
         x, y = x.float().contiguous(), y.float().contiguous()
-        rows, columns = (_window(n, x.device) for n in x.shape[-2:])
-        moments = rows @ torch.stack((x, y, x * x, y * y, x * y)) @ columns
-        mx, my, mxx, myy, mxy = moments.unbind()
+        # Apart: of a truth that many estimates share, they are computed once.
+        my, myy = _blur(torch.stack((y, y * y)))
+        mx, mxx, mxy = _blur(torch.stack((x, x * x, x * y)))
         mx2, my2, mxmy = mx * mx, my * my, mx * my
         c1, c2 = _K1**2, _K2**2
         numerator = (2 * mxmy + c1) * (2 * (mxy - mxmy) + c2)
         denominator = (mx2 + my2 + c1) * ((mxx - mx2) + (myy - my2) + c2)
-        return (numerator / denominator).mean((1, 2, 3))
+        return (numerator / denominator).mean((-3, -2, -1))
 
 
 def negative_ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -73,7 +79,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
         >>> mse(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.5))
         tensor([0.2500])
     """
-    return (x.float() - y.float()).square().mean((1, 2, 3))
+    return (x.float() - y.float()).square().mean((-3, -2, -1))
 
 
 def mse_log_ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -97,7 +103,7 @@ def ssim_l1(x: Tensor, y: Tensor) -> Tensor:
         >>> ssim_l1(torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6))
         tensor([-0.8712])
     """
-    return -ssim(x, y) + (x.float() - y.float()).abs().mean((1, 2, 3))
+    return -ssim(x, y) + (x.float() - y.float()).abs().mean((-3, -2, -1))
 
 
 def ssim_psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -139,7 +145,4 @@ def stage_losses(loss: Loss, estimates: Sequence[Tensor], truth: Tensor) -> Tens
         >>> stage_losses(mse, [torch.zeros(2, 3, 4, 4), truth], truth)
         tensor([0.2500, 0.0000])
     """
-    stages = torch.cat([estimate.float() for estimate in estimates])
-    return (
-        loss(stages, truth.float().repeat(len(estimates), 1, 1, 1)).view(len(estimates), -1).mean(1)
-    )
+    return loss(torch.stack([estimate.float() for estimate in estimates]), truth.float()).mean(1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from raincleave.errors import ConfigError, ImageError
-from raincleave.losses import ssim, ssim_psnr
+from raincleave.losses import LOSSES, ssim, ssim_psnr, stage_losses
 from raincleave.metrics import psnr
 from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet
 
@@ -136,6 +136,23 @@ def test_recursive_supervision_of_brn_with_rain():
         for s in stages
     ]
     torch.testing.assert_close(model.training_step(data), 0.5 * losses[0] + 1.5 * losses[1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_stages_losses_in_one_call_are_those_one_by_one(name):
+    torch.manual_seed(0)
+    truth = torch.rand(2, 3, 20, 31)
+    estimates = [torch.rand(2, 3, 20, 31).requires_grad_() for _ in range(3)]
+    weights = torch.tensor([0.1, 0.2, 1.3])
+    apart = torch.stack([LOSSES[name](estimate, truth).mean() for estimate in estimates])
+    together = stage_losses(LOSSES[name], estimates, truth)
+    torch.testing.assert_close(together, apart)
+    for mine, theirs in zip(
+        torch.autograd.grad((together * weights).sum(), estimates),
+        torch.autograd.grad((apart * weights).sum(), estimates),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_identical_seeds_give_identical_losses(model):
