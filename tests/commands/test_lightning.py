@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from raincleave import load
 from raincleave.cli import run
+from raincleave.inference import memory
 from raincleave.models import DRN, SRN
 
 RUN = Path("lightning_logs/version_0")
@@ -121,6 +122,20 @@ def test_a_job_s_log_gets_lines_now_and_then_and_after_every_validation(pairs, c
         assert re.fullmatch(pattern, line), line
 
 
+def test_every_step_finds_the_memory_of_the_one_before(pairs, monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "_allocator", lambda *call: calls.append(call) or True)
+    training_step = DRN.training_step
+    monkeypatch.setattr(
+        DRN, "training_step", lambda *args: calls.append("step") or training_step(*args)
+    )
+    fit(pairs, "--trainer.max_steps=2")
+    before, *_ = calls
+    assert before == (memory._MMAP_MAX, 0)
+    assert "step" not in calls[calls.index((memory._MMAP_MAX, 65536)) :]
+    assert calls.count("step") == 2
+
+
 def test_with_nothing_held_out_the_last_weights_are_kept(pairs, capsys, recwarn):
     words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *FLOAT, "--data.val_fraction=0"]
     assert run([*words, "--trainer.max_epochs=1"]) == 0
@@ -221,6 +236,7 @@ def killed(self, trainer, *_):
         os.kill(os.getpid(), signal.SIGKILL)
 StopOnNaN.on_train_batch_end = killed
 from raincleave.cli import run
+from raincleave.inference import memory
 run(sys.argv[1:])
 """
 

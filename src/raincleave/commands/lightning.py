@@ -20,6 +20,7 @@ from raincleave.commands.lightning_weights import check_fit, start_from
 from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
 from raincleave.data.base import RainDataModule
 from raincleave.errors import ConfigError, RaincleaveError
+from raincleave.inference.memory import keeping_memory
 from raincleave.models import Derainer
 from raincleave.training import (
     AtomicCheckpoints,
@@ -203,6 +204,11 @@ class RaincleaveCLI(LightningCLI):
         """Compile the stages where that is asked."""
         if self.config[self.name].compile:
             compile_stages(self.model)
+
+    def fit(self, **kwargs: Any) -> None:
+        """As the trainer's; each step finds the memory of the one before."""
+        with keeping_memory(self.trainer.strategy.root_device):
+            self.trainer.fit(**kwargs)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """As Lightning's; what is predicted is written, not kept."""
