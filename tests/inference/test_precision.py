@@ -1,6 +1,10 @@
 """Fused convolutions, rounded kernels and half precision, against plain float32."""
 
 import copy
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -322,6 +326,33 @@ def test_the_first_stage_leaves_zeros_out():
     torch.testing.assert_close(cell(z, None, None), cell(z, (zero, zero), zero))
     gru = ConvGRU(8, 8)
     torch.testing.assert_close(gru(z, None), gru(z, (zero,)))
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists() or platform.libc_ver()[0] != "glibc",
+    reason="a Linux kernel with huge pages, and glibc",
+)
+def test_what_is_kept_lies_in_huge_pages():
+    # In a process of its own: this one may hand out first what it has let go, in small pages.
+    code = """
+import torch
+from raincleave.inference.memory import keeping_memory
+def flags(tensor):
+    inside = False
+    for line in open("/proc/self/smaps"):
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            low, high = (int(end, 16) for end in first.split("-"))
+            inside = low <= tensor.data_ptr() + tensor.nbytes // 2 < high
+        elif inside and first == "VmFlags:":
+            return line.split()
+print("hg" in flags(torch.ones(1 << 24)))
+with keeping_memory(torch.device("cpu")):
+    print("hg" in flags(torch.ones(1 << 24)))
+print("hg" in flags(torch.ones(1 << 24)))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", "True", "False"]
 
 
 def test_memory_is_kept_only_within(monkeypatch):
