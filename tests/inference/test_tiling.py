@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from raincleave.errors import ConfigError, ImageError
-from raincleave.inference import memory
+from raincleave.inference import memory, tiling
 from raincleave.inference.tiling import Box, Reach, grid, largest_tiles, tiled
 from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
 
@@ -274,3 +274,13 @@ def test_usable_bytes_follow_what_is_free(monkeypatch):
     assert memory.usable_bytes(CPU) == 500
     monkeypatch.setattr(memory, "_free_bytes", lambda: 1 << 40)
     assert memory.usable_bytes(CPU) == memory.CPU_BYTES
+
+
+def test_memory_is_given_back_between_tiles_alone(monkeypatch):
+    given = []
+    monkeypatch.setattr(tiling, "give_back", lambda: given.append(True))
+    network = DRN(stages=1, recursions=1)
+    network.derain(torch.rand(1, 3, 40, 40), tile=None)
+    assert not given
+    network.derain(torch.rand(1, 3, 40, 40), tile=20)
+    assert len(given) == 3, "four tiles"

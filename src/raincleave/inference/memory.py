@@ -114,7 +114,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    _give_back()
+    give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     except OSError:
@@ -152,7 +152,7 @@ def keeping_memory(device: torch.device) -> Iterator[None]:
         _allocator(_MMAP_MAX, 65536)
         _allocator(_MMAP_THRESHOLD, 32 << 20)
         _allocator(_TRIM_THRESHOLD, 64 << 20)
-        _give_back()
+        give_back()
 
 
 def _allocator(setting: int, value: int) -> bool:
@@ -181,7 +181,7 @@ def _ask_for_huge_pages() -> None:
             library.free(start)
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Let the C library return what it keeps for later."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raincleave.errors import ConfigError, ImageError
-from raincleave.inference.memory import bytes_per_pixel, out_of_memory, usable_bytes
+from raincleave.inference.memory import bytes_per_pixel, give_back, out_of_memory, usable_bytes
 
 Network = Callable[[Tensor], Tensor]
 """(B, 3, H, W) → (B, 3, H, W), on any device; called with pieces of an image."""
@@ -273,3 +273,7 @@ def _fill(
         ]
         clean[..., box.top : box.bottom, box.left : box.right] = inner
         boxes = boxes[1:]
+        if boxes:
+            # Left between the pieces of one tile, memory would be too little for those of the next.
+            del result, inner
+            give_back()
