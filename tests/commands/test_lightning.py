@@ -236,7 +236,6 @@ def killed(self, trainer, *_):
         os.kill(os.getpid(), signal.SIGKILL)
 StopOnNaN.on_train_batch_end = killed
 from raincleave.cli import run
-from raincleave.inference import memory
 run(sys.argv[1:])
 """
 
