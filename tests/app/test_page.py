@@ -13,7 +13,7 @@ from PIL import Image
 
 from raincleave import load
 from raincleave.app.server import Options, serving
-from raincleave.commands.derain import load_on
+from raincleave.commands.device import load_on
 from raincleave.inference.files import save
 
 pytest.importorskip("gradio")

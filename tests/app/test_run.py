@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from raincleave.app import server
-from raincleave.commands.derain import load_on
+from raincleave.commands.device import load_on
 from raincleave.hub import DEFAULT, list_models
 
 pytest.importorskip("gradio")

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from raincleave.app.server import Options, serving
-from raincleave.commands.derain import load_on
+from raincleave.commands.device import load_on
 from raincleave.errors import ConfigError
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raincleave.atomic import sweep
-from raincleave.errors import ConfigError, ImageError
+from raincleave.commands.device import load_on
+from raincleave.errors import ImageError
 from raincleave.inference.jobs import VIDEOS, Job, plan
 from raincleave.seldom import Seldom
 
@@ -125,28 +126,6 @@ def _kept(done: list[Path]) -> list[str]:
         f"{len(done)} results are there already, whatever model and options made them; "
         "--overwrite makes them again."
     ]
-
-
-def load_on(model: str, device: str) -> "Derainer":
-    """Load a model and put it on a device, ``"auto"`` being the GPU if there is one.
-
-    Raises:
-        CheckpointError: the model cannot be loaded.
-        ConfigError: the device cannot be used.
-    """
-    import torch
-
-    from raincleave.hub import load
-
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    network = load(model)
-    try:
-        return network.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"--device {device} cannot be used here: {reason}.") from error
 
 
 def _changed(**options: tuple[Any, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from raincleave.atomic import no_place_for
 from raincleave.benchmarks import find_dataset, find_folders
+from raincleave.commands.device import device_named
 from raincleave.commands.telling import telling
 from raincleave.data.pairs import Pair
 from raincleave.errors import ConfigError, DataError
@@ -103,7 +104,7 @@ def evaluate(
         every: score one pair in so many, for a quick look.
         precision: 32 is exact; fast is derain's, and not comparable with published figures.
         ensemble: 8 averages over turns and mirror images; eight times the work.
-        device: auto, cpu, cuda, cuda:1, ...; auto takes a CUDA GPU if there is one.
+        device: auto, cpu, cuda, cuda:1, mps ...; auto takes the GPU if there is one.
         json: file to write all figures to.
         csv: file to write the values of each image to.
         save: folder to write the derained images to, 8-bit as the protocol saves them.
@@ -132,7 +133,7 @@ def evaluate(
         protocols={protocol: protocol, **(LADDER if explain else {})},
         stages=_parse_stages(stages),
         every_stage=stages == "all" or figures is not None,
-        device=_pick_device(device if models else "cpu"),
+        device=device_named(device if models else "cpu"),
         precision=precision,
         ensemble=ensemble,
         save=Path(save) if save else None,
@@ -191,16 +192,6 @@ def _parse_stages(stages: str | None) -> int | None:
     if not str(stages).isdecimal() or int(str(stages)) < 1:
         raise ConfigError(f'--stages is a number from 1 up, or "all", not {stages!r}.')
     return int(str(stages))
-
-
-def _pick_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"--device {name} cannot be used here: {reason}.") from error
 
 
 def _print(report: Report, explain: bool) -> None:
