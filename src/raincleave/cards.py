@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from raincleave.remote import SCHEME
+
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard
 
 _TEXT = """\
 # {title}
 
-Removes rain from single images. A `{architecture}` of raincleave (`pip install raincleave`), \
-{parameters:,} parameters.
+Removes rain from single images. The network is raincleave's `{architecture}` \
+(`pip install raincleave`), {parameters:,} parameters.
 
 ```python
 from raincleave import load
@@ -26,7 +28,7 @@ def model_card(
     configuration: dict[str, Any],
     parameters: int,
     entry: dict[str, Any] | None = None,
-    repo_id: str | None = None,
+    ref: str = ".",
 ) -> "ModelCard":
     """A model card: metadata that the Hub reads, an example, and where the weights come from.
 
@@ -35,13 +37,13 @@ def model_card(
         parameters: how many it has.
         entry: the checkpoint's entry in ``checkpoints.json``, with its name; None if it has
             none, in which case the card claims no figures, no licence and no data.
-        repo_id: ``owner/name`` on the Hub; None for a folder, whose example runs inside it.
+        ref: what the example gives to `raincleave.load`; by default the folder that the card is in.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
     entry = entry or {}
     architecture = configuration["architecture"]
-    title = entry.get("name") or (repo_id or architecture).split("/")[-1]
+    title = entry.get("name") or (ref if ref.startswith(SCHEME) else architecture).split("/")[-1]
     results = _results(entry)
     data = ModelCardData(
         library_name="raincleave",
@@ -55,7 +57,7 @@ def model_card(
         title=title,
         architecture=architecture,
         parameters=parameters,
-        ref=f"hf://{repo_id}" if repo_id else ".",
+        ref=ref,
         facts=_facts(configuration["arguments"], entry),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")

@@ -69,8 +69,7 @@ def _card(name: str, entry: dict[str, Any]) -> "Markdown":
     from raincleave.cards import model_card
 
     named = {**entry, "name": name}
-    text = model_card(entry, entry["parameters"], named).text
-    return Markdown(text.replace('load(".")', f'load("{name}")'))
+    return Markdown(model_card(entry, entry["parameters"], named, ref=name).text)
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> "Table":

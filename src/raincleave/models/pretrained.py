@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from raincleave.errors import CheckpointError
-from raincleave.remote import Access
+from raincleave.remote import SCHEME, Access
 from raincleave.weightfiles import to_safetensors, write_bytes
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -104,7 +104,7 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
 
         ref = os.fspath(pretrained_model_name_or_path)
         if _REPOSITORY.fullmatch(ref) and not Path(ref).exists():
-            ref = f"hf://{ref}"
+            ref = f"{SCHEME}{ref}"
         access = Access(revision, cache_dir, token, local_files_only, force_download)
         model = load_with(ref, access, arguments)
         if not isinstance(model, cls):
@@ -121,14 +121,18 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
         about = {"repo_id": repo_id, **(kwargs.pop("model_card_kwargs", None) or {})}
         return super().push_to_hub(repo_id, model_card_kwargs=about, **kwargs)
 
-    def generate_model_card(self, repo_id: str | None = None, **kwargs: Any) -> ModelCard:
+    def generate_model_card(
+        self, repo_id: str | None = None, *, ref: str = ".", **kwargs: Any
+    ) -> ModelCard:
         """The card that ``save_pretrained`` and ``push_to_hub`` write as ``README.md``.
 
         Args:
-            repo_id: ``owner/name``, for the example; None for a folder that stays here.
+            repo_id: ``owner/name``, for the example; None for files that stay here.
+            ref: what the example gives to `raincleave.load` where there is no ``repo_id``.
             **kwargs: none; there for the mixin's sake.
         """
         from raincleave.cards import model_card
 
         count = sum(p.numel() for p in self.parameters())
-        return model_card(self.configuration(), count, self.card, repo_id)
+        ref = f"{SCHEME}{repo_id}" if repo_id else ref
+        return model_card(self.configuration(), count, self.card, ref)

@@ -93,8 +93,8 @@ class ExportWeights(Callback):
         best = build(architecture, arguments, weights)
         best.card = {"name": path.stem, "training": training_facts(trainer)}
         best.save(path)
-        text = str(best.generate_model_card()).replace('load(".")', f'load("{path.name}")')
-        write_bytes(path.with_suffix(".md"), text.encode())
+        card = str(best.generate_model_card(ref=path.name))
+        write_bytes(path.with_suffix(".md"), card.encode())
 
 
 def training_facts(trainer: Trainer) -> dict[str, Any]:
