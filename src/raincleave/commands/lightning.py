@@ -179,9 +179,8 @@ class RaincleaveCLI(LightningCLI):
         """Starting weights and memory layout."""
         config = self.config[self.name]
         if config.init_from is not None:
-            start_from(self.model, config.init_from)
-            if self.name != "fit":  # scores of a network that the weights are not of mean nothing
-                check_fit(self.model, config.init_from)
+            # Scores of a network that the weights are not of mean nothing.
+            start_from(self.model, config.init_from, exactly=self.name != "fit")
         if config.ckpt_path is not None:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
