@@ -120,7 +120,8 @@ class ImagePatches(Dataset[dict[str, Any]]):
         patch_size: side of the square patches in pixels; whole images if None.
         stride: step of the grid in pixels; random crops if None.
         patches_per_epoch: length of the dataset when crops are random; by default one per image.
-        augment: mirror and turn patches by quarters at random; whole images stay as they are.
+        augment: mirror and turn patches at random, clean ones by quarters, rainy ones by halves,
+            since rain falls from above; whole images stay as they are.
         cache: keep all images in RAM as uint8, 3 bytes a pixel; None keeps up to 2 GiB.
         seed: of crops, flips and turns.
 
@@ -157,6 +158,8 @@ class ImagePatches(Dataset[dict[str, Any]]):
             self._cached = parallel(self._read, range(count))
 
     _images_an_item = 1
+    _turn = 1
+    """The least turn of a patch, in quarters."""
 
     @property
     def image_count(self) -> int:
@@ -227,7 +230,8 @@ class ImagePatches(Dataset[dict[str, Any]]):
     def _turned(self, rng: random.Random, window: Window) -> Window:
         if not self.augment:
             return window
-        return window._replace(flip=rng.random() < 0.5, turns=rng.randrange(4))
+        flip, turns = rng.random() < 0.5, rng.randrange(0, 4, self._turn)
+        return window._replace(flip=flip, turns=turns)
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
@@ -306,6 +310,7 @@ class RainPairs(ImagePatches):
     """
 
     _images_an_item = 2
+    _turn = 2
 
     def __init__(self, pairs: Sequence[Pair], **options: Any) -> None:
         self.pairs = list(pairs)
