@@ -160,7 +160,7 @@ def derain_pair(
     last: int | None = None,
     every_stage: bool = False,
     precision: Precision = "32",
-    ensemble: Literal[1, 8] = 1,
+    ensemble: Literal[1, 2, 4] = 1,
 ) -> Derained:
     """Read a pair and derain it whole, on the device of the model's weights.
 
@@ -170,7 +170,7 @@ def derain_pair(
         last: stop after this many stages.
         every_stage: keep the background of each stage, not of the last alone.
         precision: `Derainer.derain`'s; figures of ``"fast"`` are not comparable.
-        ensemble: `Derainer.derain`'s; 8 goes with the last stage alone.
+        ensemble: `Derainer.derain`'s; above 1 it goes with the last stage alone.
 
     Raises:
         ConfigError: the model has fewer stages than ``last``.

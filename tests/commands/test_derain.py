@@ -240,7 +240,7 @@ def test_no_input_is_a_usage_error(capsys):
     [
         (["--ouput", "x"], "unrecognized arguments: --ouput x; did you mean --output?"),
         (["--qqq"], "unrecognized arguments: --qqq; `raincleave derain --help` lists the options."),
-        (["--ensemble=3"], "--ensemble cannot be 3; choose from 1, 8."),
+        (["--ensemble=8"], "--ensemble cannot be 8; choose from 1, 2, 4."),
         (["--tile=big"], "--tile cannot be big; `raincleave derain --help` lists the options."),
         (["--halo", "-"], "--halo cannot be -; `raincleave derain --help` lists the options."),
         (["--stages="], "--stages cannot be empty; `raincleave derain --help` lists the options."),

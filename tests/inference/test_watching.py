@@ -48,11 +48,11 @@ def test_counts_pieces(model):
 
 
 @pytest.mark.parametrize("size", [(20, 24), (200, 600)])
-def test_the_share_of_turned_views_grows_to_one(model, size):
+def test_the_share_of_mirrored_views_grows_to_one(model, size):
     told: list[Progress] = []
-    watch = Watch(size, 12, told.append, views=8)
+    watch = Watch(size, 12, told.append, views=4)
     with watching(model, watch):
-        model.derain(torch.rand(1, 3, *size), tile=200, halo=12, ensemble=8)
+        model.derain(torch.rand(1, 3, *size), tile=200, halo=12, ensemble=4)
     assert watch.whole == []
     shares = [seen.share(3) for seen in told]
     assert shares == pytest.approx([(k + 1) / len(shares) for k in range(len(shares))])

@@ -57,7 +57,7 @@ def derain_files(
     precision: Literal["32", "fast"] = "32",
     tile: Literal["auto"] | int | None = "auto",
     halo: Literal["exact"] | int | None = None,
-    ensemble: Literal[1, 8] = 1,
+    ensemble: Literal[1, 2, 4] = 1,
     backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
     device: str = "auto",
     overwrite: bool = False,
@@ -80,7 +80,8 @@ def derain_files(
             in pixels; null never cuts.
         halo: pixels around a tile that the network sees too; exact are all that have an influence;
             null is the network's own short halo, which changes no pixel by a quarter of a level.
-        ensemble: 8 averages over turns and mirror images; eight times the work.
+        ensemble: 2 averages over the picture and its mirror image, 4 also over both upside down;
+            two or four times the work.
         backend: what computes; all but torch must be installed as extras.
         device: auto, cpu, cuda, cuda:1, mps ...; auto takes the GPU if there is one.
         overwrite: replace results that are there, and originals where the output names them.

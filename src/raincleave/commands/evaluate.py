@@ -83,7 +83,7 @@ def evaluate(
     stages: str | None = None,
     every: int = 1,
     precision: Literal["32", "fast"] = "32",
-    ensemble: Literal[1, 8] = 1,
+    ensemble: Literal[1, 2, 4] = 1,
     device: str = "auto",
     json: str | None = None,
     csv: str | None = None,
@@ -103,7 +103,8 @@ def evaluate(
         stages: a number, to stop after that stage, or "all", to score every stage.
         every: score one pair in so many, for a quick look.
         precision: 32 is exact; fast is derain's, and not comparable with published figures.
-        ensemble: 8 averages over turns and mirror images; eight times the work.
+        ensemble: 2 averages over the picture and its mirror image, 4 also over both upside down;
+            two or four times the work.
         device: auto, cpu, cuda, cuda:1, mps ...; auto takes the GPU if there is one.
         json: file to write all figures to.
         csv: file to write the values of each image to.
@@ -122,7 +123,9 @@ def evaluate(
     """
     _check(models, images, root, every)
     if ensemble > 1 and (stages == "all" or figures is not None):
-        raise ConfigError("--ensemble 8 has one result; leave --stages all and --figures out.")
+        raise ConfigError(
+            f"--ensemble {ensemble} has one result; leave --stages all and --figures out."
+        )
     _check_targets(models, {"--json": json, "--csv": csv}, {"--save": save, "--figures": figures})
     found = find_folders(*images) if images else find_dataset(root or ".", data)
     failures = list(found.problems)
@@ -217,7 +220,7 @@ class _Runner:
     every_stage: bool
     device: torch.device
     precision: Literal["32", "fast"]
-    ensemble: Literal[1, 8]
+    ensemble: Literal[1, 2, 4]
     save: Path | None
     figures: Path | None
     failures: list[str]

@@ -12,6 +12,9 @@ from raincleave.inference.tiling import Network, Reach, tiled
 SETTLED = 1 / 255
 """``stages="auto"`` stops when a stage changes an image by less, root mean square."""
 _MIDDLE = 192
+_VIEWS: dict[int, list[tuple[int, ...]]] = {1: [()], 2: [(), (3,)], 4: [(), (3,), (2,), (2, 3)]}
+"""The dimensions mirrored in each view. No quarter turns: they lay the rain on its side, where
+networks that know how rain falls leave it; averaged in, they cost 3 to 6 dB on Rain100H and L."""
 
 
 def apply(
@@ -33,7 +36,7 @@ def apply(
         device: where it computes.
         tile: see `tiled`.
         halo: see `tiled`.
-        ensemble: 8 averages over the image's four turns and their mirror images; 1 does not.
+        ensemble: 2 averages over the image and its mirror image, 4 also over both upside down.
 
     Returns:
         (B, 3, H, W), float32, on the device of ``rainy``.
@@ -42,17 +45,15 @@ def apply(
         ConfigError: an option makes no sense.
         ImageError: memory runs out.
     """
-    if ensemble not in (1, 8):
-        raise ConfigError(f"ensemble is 1 or 8, not {ensemble!r}.")
+    if ensemble not in _VIEWS:
+        raise ConfigError(f"ensemble is 1, 2 or 4, not {ensemble!r}.")
     if ensemble == 1:
         return tiled(network, rainy, reach, device, tile=tile, halo=halo)
     total = torch.zeros_like(rainy)
-    for view in range(8):
-        turned = rainy.rot90(view % 4, (2, 3))
-        seen = (turned.flip(3) if view >= 4 else turned).contiguous()
-        clean = tiled(network, seen, reach, device, tile=tile, halo=halo)
-        total += (clean.flip(3) if view >= 4 else clean).rot90(-view % 4, (2, 3))
-    return total / 8
+    for mirrored in _VIEWS[ensemble]:
+        seen = rainy.flip(mirrored)
+        total += tiled(network, seen, reach, device, tile=tile, halo=halo).flip(mirrored)
+    return total / ensemble
 
 
 def middle(rainy: Tensor, side: int | None = _MIDDLE) -> Tensor:

@@ -46,7 +46,7 @@ class Watch:
         halo: pixels that a piece is seen with on each side.
         tell: is told of every stage that is done; what it raises ends the work.
         keep: makes of a stage of the whole picture what is kept of it; None keeps nothing.
-        views: how many times the picture goes through, turned or not.
+        views: how many times the picture goes through, mirrored or not.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Watch:
     def listen(self, rainy: Tensor, stages: "Iterator[Stage]") -> "Iterator[Stage]":
         """Pass the stages on as they come."""
         height, width = rainy.shape[-2:]
-        whole = self.size in ((height, width), (width, height))
+        whole = self.size == (height, width)
         self.whole.clear()
         if whole or max(height, width) > _LARGEST_LOOK:
             self._piece += 1

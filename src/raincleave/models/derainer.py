@@ -146,7 +146,7 @@ class Derainer(Pretrained):
         precision: Precision = "32",
         tile: Literal["auto"] | int | None = "auto",
         halo: Literal["exact"] | int | None = None,
-        ensemble: Literal[1, 8] = 1,
+        ensemble: Literal[1, 2, 4] = 1,
         backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
         compile: bool = False,
     ) -> Image:
@@ -165,7 +165,8 @@ class Derainer(Pretrained):
             halo: how many pixels around a tile the network sees too: ``"exact"``, all that have
                 an influence, so that tiles change nothing; None, the fewer that were measured to
                 change no pixel by a quarter of an 8-bit level; or a number.
-            ensemble: 8 averages over the image's turns and mirror images; eight times the work.
+            ensemble: 2 averages over the image and its mirror image, twice the work; 4 also over
+                both upside down, four times the work.
             backend: what computes; ``"onnxruntime"`` and ``"openvino"``, extras, work in float32 on
                 the CPU.
             compile: let ``torch.compile`` make code of the network at the first call, which takes
