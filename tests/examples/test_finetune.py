@@ -16,14 +16,14 @@ def check(lines, tmp_path):
     return before, after
 
 
-def test_pairs_of_ones_own(example, pairs, tmp_path):
-    sizes = ["--steps", 3, "--patch-size", 64]
-    before, after = check(example("finetune", pairs, *sizes), tmp_path)
-    assert after > before - 0.05  # three steps may move it by less than is printed
+def test_pairs_of_ones_own(example, wet_pairs, tmp_path):
+    sizes = ["--steps", 12, "--patch-size", 64]
+    before, after = check(example("finetune", wet_pairs, *sizes), tmp_path)
+    assert after > before
     tuned = load(tmp_path / "finetuned.safetensors").state_dict()
     moved = max(float((tuned[k] - v).abs().max()) for k, v in load("drn-7x7").state_dict().items())
     # Adam moves a weight by about the learning rate a step.
-    assert 1e-5 < moved <= 3.2e-4
+    assert 1e-5 < moved <= 1.22e-3
 
 
 @pytest.mark.slow
