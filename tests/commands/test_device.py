@@ -5,6 +5,7 @@ import torch
 
 from raincleave.commands.device import device_named, load_on
 from raincleave.errors import ConfigError
+from raincleave.models import DRN
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,12 @@ def test_a_device_that_is_not_there_is_told():
 
 def test_a_model_is_put_there():
     assert load_on("drn-7x7", "cpu").device == torch.device("cpu")
+
+
+def test_a_device_that_cannot_hold_the_model_is_told(monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(DRN, "to", full)
+    with pytest.raises(ConfigError, match=r"cannot be used here .*out of memory"):
+        load_on("drn-7x7", "cpu")

@@ -37,5 +37,4 @@ def load_on(model: str, device: str) -> "Derainer":
     """
     from raincleave.hub import load
 
-    place = device_named(device)
-    return load(model).to(place)
+    return load(model, device=device_named(device))
