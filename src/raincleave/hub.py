@@ -182,7 +182,7 @@ def entry_of(name: str) -> dict[str, Any]:
     """
     if name in checkpoints():
         return checkpoints()[name]
-    if Path(name).exists() or name.startswith("hf://"):
+    if Path(name).exists() or name.startswith(SCHEME):
         raise CheckpointError(
             f"{name} is none of the named checkpoints; `raincleave models` lists those."
         )

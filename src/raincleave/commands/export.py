@@ -6,6 +6,7 @@ from typing import Any, Literal
 from raincleave.export import SUFFIXES
 from raincleave.export import export as export_model
 from raincleave.hub import load
+from raincleave.remote import SCHEME
 
 
 def add_arguments(parser: Any) -> None:
@@ -49,6 +50,6 @@ def export(
 
 def _plain_name(model: str) -> str:
     """What a file made of a model is called: no folder, owner, revision or suffix of weights."""
-    name = Path(model.partition("@")[0] if model.startswith("hf://") else model)
+    name = Path(model.partition("@")[0] if model.startswith(SCHEME) else model)
     weights = name.suffix in (".safetensors", ".ckpt", ".pth", ".pt")
     return name.stem if weights else name.name

@@ -4,6 +4,8 @@ from importlib import resources
 from json import dumps
 from typing import TYPE_CHECKING, Any
 
+from raincleave.remote import SCHEME
+
 if TYPE_CHECKING:
     from rich.markdown import Markdown
     from rich.table import Table
@@ -60,7 +62,7 @@ def _where(entry: dict[str, Any]) -> str:
     """Where `raincleave.load` will find the weights."""
     if entry.get("file") and (resources.files("raincleave") / "weights" / entry["file"]).is_file():
         return "packaged"
-    return f"hf://{entry['hub']['repo']}" if entry.get("hub") else "missing"
+    return f"{SCHEME}{entry['hub']['repo']}" if entry.get("hub") else "missing"
 
 
 def _card(name: str, entry: dict[str, Any]) -> "Markdown":
