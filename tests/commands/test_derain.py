@@ -37,7 +37,7 @@ def loaded(monkeypatch) -> list[str]:
     """The names that were loaded."""
     names: list[str] = []
 
-    def load(name):
+    def load(name, device):
         if name == "unknown":
             raise CheckpointError("there is no model 'unknown'.")
         names.append(name)
@@ -299,7 +299,7 @@ def test_the_bar_moves_with_every_stage(here, monkeypatch):
 
     torch.manual_seed(0)
     network = DRN(stages=2, recursions=1, res_blocks=1, channels=4).eval()
-    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name: network)
+    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name, device: network)
     monkeypatch.setattr("rich.progress.Progress", Seen)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     draw("one.png")
@@ -314,7 +314,7 @@ def test_the_bar_leaves_a_network_alone_that_another_runtime_is_to_compute(here,
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     network = DRN(stages=2, recursions=1, res_blocks=1, channels=4).eval()
-    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name: network)
+    monkeypatch.setattr(sys.modules["raincleave.hub"], "load", lambda name, device: network)
     told = []
     monkeypatch.setattr("rich.progress.Progress.update", lambda bar, task, **new: told.append(new))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
