@@ -72,8 +72,7 @@ def test_a_backend_follows_the_weights_and_the_stages():
     kept = dict(model.__dict__["_made_forwards"])
     model.derain(rainy, backend="onnxruntime")
     assert model.__dict__["_made_forwards"] == kept
-    with torch.no_grad():
-        model.f_out.bias.add_(0.1)
+    model.f_out.bias.data.add_(0.1)  # as a moving average takes its place: no version is raised
     for stages in (None, 1):
         ours = model.derain(rainy, backend="onnxruntime", stages=stages)
         torch.testing.assert_close(ours, model.derain(rainy, stages=stages), atol=1e-5, rtol=1e-5)

@@ -247,12 +247,38 @@ def test_weights_are_rounded_once_until_they_change(monkeypatch):
         with torch.inference_mode(), computing_in(torch.bfloat16):
             assert not torch.equal(changed(rainy), before)
     assert len(counted) == 3 + 1 + 3
-    with torch.inference_mode():  # made here, weights do not tell when they change
+    with torch.inference_mode():  # made here, weights have no version
         born, z = ConvLSTM(16, 16), torch.rand(1, 16, 8, 8)
         with computing_in(torch.bfloat16):
             before = born(z, None)[0]
-            born.gates.weight.mul_(1.5)
+        born.gates.weight.mul_(1.5)
+        with computing_in(torch.bfloat16):
             assert not torch.equal(born(z, None)[0], before)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("way", ["fused", "data"])
+def test_a_step_that_no_weight_counts_is_noticed(way, dtype):
+    """Neither raises a tensor's version; the second is how a moving average takes its place."""
+    torch.manual_seed(0)
+    model, rainy = DRN(stages=2), torch.rand(1, 3, 20, 20)
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
+
+    def derained(network):
+        with torch.inference_mode(), computing_in(dtype):
+            return network(rainy.contiguous(memory_format=torch.channels_last))
+
+    before = derained(model)
+    if way == "fused":
+        model(rainy).square().mean().backward()
+        optimizer.step()
+    else:
+        for weight in model.parameters():
+            weight.data.mul_(0.5)
+    changed = derained(model)
+    assert not torch.allclose(changed, before, atol=1e-3)
+    assert torch.equal(changed, derained(copy.deepcopy(model)))
 
 
 def test_fast_is_float32_where_half_is_not_native(monkeypatch):

@@ -10,7 +10,7 @@ which it mostly is.
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,19 +39,33 @@ _IMAGE_CHANNELS = 9
 _half: ContextVar[torch.dtype | None] = ContextVar("half", default=None)
 _width: ContextVar[int | None] = ContextVar("width", default=None)
 """Where the image ends, if zeros were put on its right."""
-_made: MutableMapping[Tensor, dict[object, tuple[tuple[int, int], Tensor]]]
-_made = WeakTensorKeyDictionary()
-"""What was made of each weight, and from which values."""
+_call: ContextVar[object | None] = ContextVar("call", default=None)
+"""Stands for the outermost `computing_in`, during which weights do not change."""
+
+
+class _Made(NamedTuple):
+    """What was made of a weight, from which values, and when they were last compared."""
+
+    values: Tensor
+    result: Tensor
+    call: object | None
+
+
+_made: MutableMapping[Tensor, dict[object, _Made]] = WeakTensorKeyDictionary()
 
 
 @contextmanager
 def computing_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Within, `convolve` computes features in this type of half precision; None is float32."""
-    token = _half.set(dtype)
+    """Within, `convolve` computes features in this type of half precision; None is float32.
+
+    Weights must not change meanwhile.
+    """
+    half, call = _half.set(dtype), _call.set(_call.get() or object())
     try:
         yield
     finally:
-        _half.reset(token)
+        _call.reset(call)
+        _half.reset(half)
 
 
 @contextmanager
@@ -146,15 +160,29 @@ def as_computed(weight: Tensor) -> Tensor:
 
 
 def _once(weight: Tensor, what: object, make: Callable[[Tensor], Tensor]) -> Tensor:
-    """What is made of a weight, made anew only when its values change."""
-    if weight.is_inference():  # does not tell when they do
-        return make(weight)
-    values = (weight.data_ptr(), weight._version)
-    made = _made.setdefault(weight, {})
-    if what not in made or made[what][0] != values:
+    """What is made of a weight, made anew only when its values change.
+
+    They are compared: a tensor's own count of changes misses those of fused optimisers, of moving
+    averages and of all that is done to its ``data``.
+    """
+    made, call = _made.setdefault(weight, {}), _call.get()
+    known = made.get(what)
+    if known is not None and known.call is call is not None:
+        return known.result
+    if known is not None and same_values(known.values, weight):
+        result = known.result
+    else:
         with torch.inference_mode(False):
-            made[what] = (values, make(weight.detach()))
-    return made[what][1]
+            values = weight.detach().clone()
+            result = make(values)
+        known = _Made(values, result, call)
+    made[what] = known._replace(call=call)
+    return result
+
+
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, of one type and on one device too."""
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
 def _between_features(weight: Tensor) -> bool:

@@ -13,7 +13,13 @@ from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, to_tensor
 from raincleave.inference.memory import bytes_per_pixel, keeping_memory
-from raincleave.inference.precision import Precision, computing_in, dtype_of, widened
+from raincleave.inference.precision import (
+    Precision,
+    computing_in,
+    dtype_of,
+    same_values,
+    widened,
+)
 from raincleave.inference.tiling import Network, Reach
 from raincleave.losses import LOSSES, stage_losses
 from raincleave.metrics import DerainPSNR, DerainSSIM
@@ -24,11 +30,6 @@ LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1", "ssim_psnr"]
 Batch = dict[str, Any]
 """``{"rainy": (B, 3, H, W), "clean": (B, 3, H, W), "name": list[str]}``, float32 RGB in [0, 1]."""
 R = TypeVar("R")
-
-
-def _state_of(weight: Tensor) -> tuple[int, int | None]:
-    """Which values a weight holds; one loaded in inference mode does not tell when they change."""
-    return weight.data_ptr(), None if weight.is_inference() else weight._version
 
 
 class Stage(NamedTuple):
@@ -242,12 +243,11 @@ class Derainer(Pretrained):
         if backend == "torch" and not compile:
             return partial(self, stages=stages)
         # Past the attributes that Lightning and PyTorch know of.
-        made: dict[Any, tuple[Any, Network]] = self.__dict__.get("_made_forwards", {})
+        made: dict[Any, tuple[list[Tensor], Network]] = self.__dict__.get("_made_forwards", {})
         key = (stages, backend, compile)
         # A compiled network follows its weights, an exported one does not.
-        exported = backend != "torch"
-        weights = [_state_of(p) for p in self.parameters()] if exported else None
-        if key not in made or made[key][0] != weights:
+        weights = list(self.parameters()) if backend != "torch" else []
+        if key not in made or not all(map(same_values, made[key][0], weights)):
             if backend != "torch":
                 from raincleave.export import backend as on_backend  # upwards, hence here
 
@@ -255,7 +255,8 @@ class Derainer(Pretrained):
             else:
                 network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
             # Set anew: tracing puts a model's attributes back to copies.
-            made = self.__dict__["_made_forwards"] = {**made, key: (weights, network)}
+            exported = [weight.detach().clone() for weight in weights]
+            made = self.__dict__["_made_forwards"] = {**made, key: (exported, network)}
         return made[key][1]
 
     def _pixel_bytes(self, way: tuple[Any, ...], network: Network) -> int:
