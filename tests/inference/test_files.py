@@ -144,12 +144,24 @@ def test_saved_with_little_loss(tmp_path, photo, suffix):
         ("RGB", "a", "no suffix names no image format"),
         ("RGBA", "a.jpg", r"a\.jpg cannot be written: cannot write mode RGBA as JPEG"),
         ("RGB", "missing/a.png", "No such file or directory"),
+        ("I;16", "a.webp", r"a\.webp cannot be written: WEBP holds 8 bits, the picture more"),
+        ("F", "a.gif", r"mode F\); another suffix, such as \.tif, may do\."),
     ],
 )
 def test_refused_writes_leave_nothing(tmp_path, mode, name, sentence):
     with pytest.raises(ImageError, match=sentence):
         save(Image.new(mode, (3, 2)), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_goes_with_the_colours_it_is_for(tmp_path):
+    for space, mode in ((b"CMYK", "CMYK"), (b"GRAY", "L"), (b"RGB ", "RGB")):
+        image = Image.new(mode, (3, 2))
+        image.info["icc_profile"] = bytes(16) + space + bytes(108)
+        for suffix in (".webp", ".tif"):
+            save(image, tmp_path / f"a{suffix}")
+            with Image.open(tmp_path / f"a{suffix}") as again:
+                assert ("icc_profile" in again.info) == (again.mode == mode)
 
 
 def test_failed_write_keeps_the_old_file(tmp_path, photo, monkeypatch):

@@ -13,6 +13,8 @@ from raincleave.errors import ImageError
 from raincleave.formats import format_of, open_image
 
 _MOST_DPI = 65536
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+"""Modes of more than 8 bits, which some of Pillow's writers clip to white or black."""
 _JPEG_EXIF = 65533
 """Bytes of EXIF that a JPEG has room for."""
 PICTURE_TAGS = [
@@ -76,6 +78,11 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"{path} cannot be written: {path.suffix or 'no suffix'} names no image format; "
             "use .png, .jpg, .webp or .tif."
         )
+    if image.mode in _DEEP and kind in ("WEBP", "AVIF", "GIF"):
+        raise ImageError(
+            f"{path} cannot be written: {kind} holds 8 bits, the picture more (mode {image.mode}); "
+            "another suffix, such as .tif, may do."
+        )
     try:
         with whole(path) as part:
             image.save(part, format=kind, **_save_options(image, kind))
@@ -86,8 +93,10 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     options = {}
-    if image.info.get("icc_profile"):
-        options["icc_profile"] = image.info["icc_profile"]
+    profile = image.info.get("icc_profile")
+    # Pillow makes those RGB, of which a profile for other colours says nothing.
+    if profile and not (kind in ("WEBP", "AVIF") and profile[16:20] in (b"CMYK", b"GRAY")):
+        options["icc_profile"] = profile
     # Of a resolution that is none, no format can hold the number.
     dpi = image.info.get("dpi")
     if isinstance(dpi, tuple) and all(0 < value < _MOST_DPI for value in dpi):
