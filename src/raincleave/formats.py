@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif",
-    ".ppm", ".pgm",
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif", ".tiff",
+    ".bmp", ".gif", ".ppm", ".pgm",
 )  # fmt: skip
 """What folders and globs are searched for; a file named by itself may have any suffix."""
 _HEIC = (".heic", ".heif", ".hif")
@@ -47,6 +47,14 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() in _HEIC:
         _register_heic()
     return Image.registered_extensions().get(path.suffix.lower(), "")
+
+
+def can_write(path: Path) -> bool:
+    """Whether a file's suffix names a format that Pillow, by itself, writes."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return kind in Image.SAVE
 
 
 def _is_heic(path: str | os.PathLike[str]) -> bool:

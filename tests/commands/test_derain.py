@@ -93,6 +93,15 @@ def test_model_stages_and_file_output(here, loaded):
         assert image.format == "TIFF"
 
 
+def test_every_suffix_that_is_written_names_a_file(here):
+    draw("in/a.jfif")
+    for target in ("b.tga", "b.jfif", "b.jp2"):
+        assert run(["derain", "in", "-o", target]) == 0
+        assert Path(target).is_file()
+    assert run(["derain", "in/a.jfif", "-o", "folder.v1"]) == 0
+    assert Path("folder.v1/a.jfif").is_file()
+
+
 def test_folder_below_a_folder(here, capsys):
     for name in ("in/a.png", "in/deep/er/a.jpg", "in/B.JPG", "in/old.derained.png", "in/.x/a.png"):
         draw(name)

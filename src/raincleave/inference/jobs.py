@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raincleave.errors import ConfigError
-from raincleave.formats import SUFFIXES
+from raincleave.formats import SUFFIXES, can_write
 
 VIDEOS = frozenset([".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
 """What is taken for a video; folders and globs are not searched for them."""
@@ -121,11 +121,9 @@ def _is_result(file: Path) -> bool:
 
 def _is_file(output: str) -> bool:
     path = Path(output)
-    return (
-        path.suffix.lower() in (*SUFFIXES, *VIDEOS)
-        and not path.is_dir()
-        and not output.endswith(("/", "\\"))
-    )
+    if path.is_dir() or output.endswith(("/", "\\")):
+        return False
+    return path.suffix.lower() in (*SUFFIXES, *VIDEOS) or can_write(path)
 
 
 def _why_nothing(text: str) -> str:
