@@ -20,12 +20,14 @@ def _window(size: int, device: torch.device) -> Tensor:
     Two small matrix products are the separable window; they run several times faster, forward and
     backward, than depthwise convolutions do on a CPU.
     """
-    offset = torch.arange(size, dtype=torch.float64)
-    distance = offset[:, None] - offset
-    taps = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
-    total = torch.exp(-(taps**2) / (2 * _SIGMA**2)).sum()
-    band = torch.exp(-(distance**2) / (2 * _SIGMA**2)) / total
-    return band.where(distance.abs() <= _RADIUS, 0).float().to(device)
+    # Kept for all to come, so it must not be a tensor that no gradient may pass.
+    with torch.inference_mode(False):
+        offset = torch.arange(size, dtype=torch.float64)
+        distance = offset[:, None] - offset
+        taps = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+        total = torch.exp(-(taps**2) / (2 * _SIGMA**2)).sum()
+        band = torch.exp(-(distance**2) / (2 * _SIGMA**2)) / total
+        return band.where(distance.abs() <= _RADIUS, 0).float().to(device)
 
 
 def _blur(images: Tensor) -> Tensor:

@@ -202,6 +202,17 @@ def test_ssim_psnr_is_the_sum_of_both_and_finite_without_an_error():
     assert same.grad.isfinite().all()
 
 
+def test_a_loss_first_asked_for_without_gradients_trains_all_the_same():
+    x, y = torch.rand(2, 1, 3, 19, 23)
+    with torch.inference_mode():
+        before = ssim(x, y)
+    x.requires_grad_()
+    after = ssim(x, y)
+    after.sum().backward()
+    assert torch.equal(after, before)
+    assert x.grad.abs().sum() > 0
+
+
 def test_an_unknown_loss_is_named():
     with pytest.raises(ConfigError, match="there is no loss 'l7'"):
         DRN(loss="l7")
