@@ -164,6 +164,22 @@ def test_errors_name_sizes_and_protocols():
         DerainPSNR("matlab")
 
 
+@pytest.mark.parametrize("score", [psnr, ssim])
+def test_another_range_is_refused(score):
+    clean = batch(scene(20, 31, seed=0)[0])
+    assert clean.dtype == torch.uint8
+    for other in (clean.float(), clean.double() * 257):
+        with pytest.raises(
+            ImageError, match=r"the ground truth has values up to \d+; divide by 255"
+        ):
+            score(other, other)
+    for whole in (clean.long(), clean.to(torch.uint16)):
+        with pytest.raises(ImageError, match="from uint8, not from torch"):
+            score(whole, whole)
+    overshot = clean.float() / 255 * 1.2 - 0.1
+    assert torch.isfinite(score(overshot, clean)).all(), "what was resized is clamped"
+
+
 def images(count=5):
     """Pairs of different sizes, (3, H, W) float32."""
     pairs = []

@@ -28,6 +28,9 @@ WINDOW = 11  # side of the Gaussian SSIM window, Wang et al. 2004
 SIGMA = 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
+_TOO_BRIGHT = 1.5
+"""What a picture of [0, 1] does not reach, however it was resized."""
+
 
 class Protocol(NamedTuple):
     """What a set of published scripts does to an image before, and while, scoring it.
@@ -76,6 +79,10 @@ def quantise(image: Tensor, protocol: str | Protocol = "csdwren") -> Tensor:
     Returns:
         The same shape, uint8.
 
+    Raises:
+        ConfigError: unknown protocol.
+        ImageError: the image holds whole numbers other than uint8.
+
     Examples:
         >>> quantise(torch.tensor([0.5]), "csdwren"), quantise(torch.tensor([0.5]), "mprnet")
         (tensor([127], dtype=torch.uint8), tensor([128], dtype=torch.uint8))
@@ -97,7 +104,7 @@ def psnr(test: Tensor, clean: Tensor, protocol: str | Protocol = "csdwren") -> T
 
     Raises:
         ConfigError: unknown protocol.
-        ImageError: the shapes differ or are not (B, 3, H, W).
+        ImageError: the shapes differ or are not (B, 3, H, W), or the range is another.
 
     Examples:
         >>> test, clean = torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.6)
@@ -125,7 +132,8 @@ def ssim(test: Tensor, clean: Tensor, protocol: str | Protocol = "csdwren") -> T
 
     Raises:
         ConfigError: unknown protocol.
-        ImageError: the shapes differ, are not (B, 3, H, W), or a side is below 11 pixels.
+        ImageError: the shapes differ, are not (B, 3, H, W), a side is below 11 pixels, or the
+            range is another.
 
     Examples:
         >>> test, clean = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6)
@@ -158,6 +166,13 @@ def _scored_planes(test: Tensor, clean: Tensor, rules: Protocol) -> tuple[Tensor
             "scoring needs two RGB batches of one shape (B, 3, H, W); "
             f"these are {tuple(test.shape)} and {tuple(clean.shape)}."
         )
+    # Clamped, images on another scale would be white, and one like the other.
+    largest = float(clean.detach().max()) if clean.is_floating_point() and clean.numel() else 0
+    if largest > _TOO_BRIGHT:
+        raise ImageError(
+            "scoring takes floats in [0, 1] or uint8, but the ground truth has values up to "
+            f"{largest:g}; divide by 255 first, or by what is white."
+        )
     # The ground truth was 8-bit before it was scaled to [0, 1]: rounding restores its levels.
     x, y = _levels(test.detach(), rules.save), _levels(clean.detach(), "round")
     return _luma(x, rules.luma), _luma(y, rules.luma)
@@ -169,6 +184,11 @@ def _levels(image: Tensor, save: Literal["floor", "round"]) -> Tensor:
         image = image.cpu()
     if image.dtype == torch.uint8:
         return image.double()
+    if not image.is_floating_point():
+        raise ImageError(
+            f"8-bit levels come from floats in [0, 1] or from uint8, not from {image.dtype}; "
+            "divide by what is white."
+        )
     # The papers' scripts multiply in float32, where (k / 255) * 255 is k again for every level.
     if image.dtype != torch.float64:
         image = image.float()
