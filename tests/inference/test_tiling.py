@@ -276,6 +276,24 @@ def test_usable_bytes_follow_what_is_free(monkeypatch):
     assert memory.usable_bytes(CPU) == memory.CPU_BYTES
 
 
+def test_a_container_s_files_in_memory_are_free(monkeypatch):
+    told = {
+        "/proc/meminfo": ["MemTotal: 9000000 kB", "MemAvailable: 8000000 kB"],
+        "/sys/fs/cgroup/memory.max": ["1000"],
+        "/sys/fs/cgroup/memory.current": ["990"],
+        "/sys/fs/cgroup/memory.stat": [
+            "anon 90",
+            "active_file 300",
+            "inactive_file 600",
+            "shmem 5",
+        ],
+    }
+    monkeypatch.setattr(memory, "_lines", lambda path: told.get(path, []))
+    assert memory._free_bytes() == 910
+    told["/sys/fs/cgroup/memory.max"] = ["max"]
+    assert memory._free_bytes() == 8_000_000 * 1024
+
+
 def test_memory_is_given_back_between_tiles_alone(monkeypatch):
     given = []
     monkeypatch.setattr(tiling, "give_back", lambda: given.append(True))

@@ -82,7 +82,10 @@ def _free_bytes() -> int:
             free.append(int(line.split()[1]) * 1024)
     limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if limit and used and limit[0] != "max":
-        free.append(int(limit[0]) - int(used[0]))
+        # Files lately read and written count as used, but make room when it is needed.
+        stat = (line.split() for line in _lines("/sys/fs/cgroup/memory.stat"))
+        files = sum(int(n) for name, n in stat if name in ("active_file", "inactive_file"))
+        free.append(int(limit[0]) - int(used[0]) + files)
     return max(0, min(free, default=2 * CPU_BYTES))
 
 
