@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from raincleave import atomic
 from raincleave.atomic import no_place_for, sweep, whole
 
 KILLED = """
@@ -59,6 +61,25 @@ def test_what_a_killed_process_left_is_swept(tmp_path, name):
         sweep([path])
         assert names(tmp_path) == {part.name}
     assert path.read_text() == "at work"
+
+
+def test_those_who_share_a_folder_do_not_meet(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    with whole(path) as first, whole(path) as second:
+        assert first != second, "threads"
+        first.write_text("one")
+        second.write_text("two")
+        monkeypatch.setattr(atomic, "_host", lambda: "0" * 8)
+        monkeypatch.setattr(atomic, "_runs", lambda pid: False)
+        sweep([path])
+        assert names(tmp_path) == {first.name, second.name}, "another computer's, at work"
+        long_ago = time.time() - 2 * 24 * 3600
+        os.utime(first, (long_ago, long_ago))
+        sweep([path])
+        assert names(tmp_path) == {second.name}
+        first.write_text("one")
+    assert path.read_text() == "one"
+    assert names(tmp_path) == {"a.txt"}
 
 
 def test_what_is_no_file_is_written_to_as_it_is(tmp_path):

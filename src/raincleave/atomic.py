@@ -1,14 +1,22 @@
 """Files that are there whole or not at all, whatever moment the process is killed at."""
 
 import hashlib
+import itertools
 import os
+import platform
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
-_PART = re.compile(r"\.(.+)\.(\d+)\.part(\.[^.]*)?", re.DOTALL)
-_LONGEST = 255 - len(".." + "4194304" + ".part")  # bytes of a name, less what `whole` adds
+_PART = re.compile(r"\.(.+)\.(\d+)-([0-9a-f]{8})-\d+\.part(\.[^.]*)?", re.DOTALL)
+_LONGEST = 255 - len(".." + "4194304-01234567-100000" + ".part")
+"""Bytes of a name, less what `whole` adds."""
+_FORGOTTEN = 24 * 3600
+"""Seconds after which what another computer wrote last is not at work any more."""
+_count = itertools.count()
 
 
 @contextmanager
@@ -25,7 +33,9 @@ def whole(path: Path) -> Iterator[Path]:
     if _is_stream(path):
         yield path  # there is nothing to put in its place
         return
-    part = path.with_name(f".{_stem(path)}.{os.getpid()}.part{path.suffix}")
+    # Told apart: threads by the count, computers and containers that share the folder by the host.
+    writer = f"{os.getpid()}-{_host()}-{next(_count)}"
+    part = path.with_name(f".{_stem(path)}.{writer}.part{path.suffix}")
     try:
         yield part
         part.replace(path)
@@ -65,9 +75,27 @@ def sweep(paths: Iterable[Path]) -> None:
     for folder, wanted in names.items():
         for part in folder.iterdir() if folder.is_dir() else ():
             found = _PART.fullmatch(part.name)
-            if found and found[1] + (found[3] or "") in wanted and not _runs(int(found[2])):
+            if found and found[1] + (found[4] or "") in wanted:
                 with suppress(OSError):
-                    part.unlink()
+                    if not _at_work(int(found[2]), found[3], part):
+                        part.unlink()
+
+
+def _at_work(pid: int, host: str, part: Path) -> bool:
+    """Whether a file may still be written to; of another computer's processes nobody here knows."""
+    if host != _host():
+        return time.time() - part.stat().st_mtime < _FORGOTTEN
+    return _runs(pid)
+
+
+@cache
+def _host() -> str:
+    """This computer, and the container in it whose processes have numbers of their own."""
+    try:
+        container = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it names no file
+    except OSError:
+        container = ""
+    return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
 
 
 def _runs(pid: int) -> bool:
