@@ -17,6 +17,7 @@ from torch import Tensor
 
 from raincleave.data.pairs import Pair, read_pair
 from raincleave.errors import ConfigError, ImageError, RaincleaveError
+from raincleave.inference.memory import out_of_memory
 from raincleave.inference.precision import Precision, computing_in, dtype_of
 from raincleave.inference.watching import count_stages
 from raincleave.metrics import PROTOCOLS, Protocol, psnr, ssim
@@ -191,7 +192,9 @@ def derain_pair(
                 whole: dict[str, Any] = {"tile": None, "precision": precision, "ensemble": ensemble}
                 mean: Any = model.derain(batch, stages=last, **whole)
                 stages[last or count_stages(model)] = mean
-    except torch.OutOfMemoryError as error:
+    except (ImageError, RuntimeError, MemoryError) as error:
+        if not (isinstance(error, ImageError) or out_of_memory(error)):
+            raise
         path = pair.rainy.path
         raise ImageError(f"{path} does not fit into the memory of {device}.") from error
     seconds = _now(device) - start

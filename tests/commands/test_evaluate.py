@@ -238,6 +238,17 @@ def test_a_bad_pair_is_named_and_the_rest_still_scored(root, capsys, kind, file,
     assert file in captured.err
 
 
+def test_a_picture_too_large_for_the_memory_is_named(root, model, capsys, monkeypatch):
+    def full(self, rainy):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(DRN, "unroll", full)
+    for ensemble in ([], ["--ensemble", "2"]):
+        assert run(["evaluate", str(model), "--root", str(root), *ensemble]) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "rain-001.png does not fit into the memory of cpu" in error
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
