@@ -38,6 +38,7 @@ def test_every_way_is_timed_and_compared(weights, tmp_path, capsys):
         if row["way"] == "plain":
             assert row["times_plain"] == 1
             assert row["worst_levels"] == 0
+            assert row["psnr_to_float32"] is None, "JSON has no infinity"
         else:
             assert row["worst_levels"] < (0.01 if row["way"] == "32" else 8)
     assert "× plain" in capsys.readouterr().out.replace("\n", " ")

@@ -1,6 +1,7 @@
 """``raincleave bench``: how fast a model derains here, and what the fast ways change."""
 
 import json as json_format
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +114,12 @@ def bench(
     _show(rows, f"{model} on {_processor(network.device)}, {torch.get_num_threads()} threads")
     if json is not None:
         with whole(Path(json)) as part:
-            part.write_text(json_format.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            part.write_text(json_format.dumps([_finite(row) for row in rows], indent=1) + "\n")
+
+
+def _finite(row: Row) -> dict[str, Any]:
+    """A row for JSON, which has no number for infinity: what is equal has no PSNR."""
+    return {k: None if v == math.inf else v for k, v in asdict(row).items()}
 
 
 def _parse(size: str) -> tuple[int, int]:
