@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from raincleave import load
 from raincleave.app.server import Options, serving
+from raincleave.app.work import derain_file
 from raincleave.commands.device import load_on
 from raincleave.inference.files import save
 
@@ -213,6 +215,27 @@ def test_bad_files_are_told_and_the_next_is_derained(page, pictures, tmp_path):
     expect(page.locator("#facts")).to_contain_text("48 × 40 pixels")
     derained(page, pictures / "other.png")
     expect(trouble).to_have_count(0)
+
+
+def test_a_picture_dropped_while_another_runs_is_next(page, pictures, monkeypatch):
+    started, free = Event(), Event()
+
+    def slow(model, total, job, *more):
+        if job.source.name == "one.png":
+            started.set()
+            assert free.wait(30)
+        return derain_file(model, total, job, *more)
+
+    monkeypatch.setattr("raincleave.app.page.derain_file", slow)
+    drop(page, pictures / "one.png")
+    assert started.wait(30)
+    expect(page.locator("#file input[type=file]")).to_have_count(1)
+    drop(page, pictures / "clear.png")
+    page.wait_for_timeout(300)
+    drop(page, pictures / "other.png")
+    page.wait_for_timeout(300)
+    free.set()
+    expect(page.locator("#facts")).to_contain_text("other.derained.png")
 
 
 def test_two_visitors_get_their_own(page, visits, pictures, weights, tmp_path):

@@ -26,7 +26,9 @@ def page(weights, tmp_path):
 
 
 def ask(page, file, last, name="two.safetensors", stages="2"):
-    return page._run(file, name, stages, "32", last, VISITOR, lambda *told, **more: None)
+    if file:
+        assert page._take(file, VISITOR) is None, "the place is free for the next"
+    return page._run(name, stages, "32", last, VISITOR, lambda *told, **more: None)
 
 
 def test_all_stages_stay_all_and_a_number_where_the_model_has_it(page):
@@ -58,11 +60,24 @@ def test_stop_after_the_last_stage_leaves_what_is_shown(page, pictures, monkeypa
     assert not made[0].folder.exists()
 
 
-def test_what_is_dropped_meanwhile_keeps_its_place(page, pictures):
-    shown = ask(page, str(pictures / "one.png"), page.example)
-    assert shown[page.file] is None, "its own place is free again"
-    again = ask(page, None, shown[page.result], stages="1")
-    assert page.file not in again, "another picture may lie there by now"
+def test_what_is_dropped_meanwhile_is_next(page, pictures, monkeypatch):
+    derain = page._derain
+
+    def busy(*given):
+        page._take(str(pictures / "clear.png"), VISITOR)
+        page._take(str(pictures / "other.png"), VISITOR)
+        return derain(*given)
+
+    monkeypatch.setattr(page, "_derain", busy)
+    shown = ask(page, str(pictures / "one.png"), page.example)[page.result]
+    monkeypatch.undo()
+    assert shown.source.name == "one.png"
+    shown = ask(page, None, shown)[page.result]
+    assert shown.source.name == "other.png", "the last one"
+    assert ask(page, None, shown, stages="1")[page.result].source.name == "other.png"
+    page._take(str(pictures / "one.png"), VISITOR)
+    page._leave(VISITOR)
+    assert page._dropped == {}
 
 
 def test_the_page_begins_with_the_everyday_network(monkeypatch):

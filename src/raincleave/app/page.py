@@ -40,6 +40,7 @@ class Page:
         self.models, self.folder, self.options = models, folder, options
         self._device = Lock()
         self._stops: dict[str, Event] = {}
+        self._dropped: dict[str, str] = {}
         self._closing = False
         first = models.names[0]
         example = self._derain(Job(EXAMPLE, None, "32"), first, lambda progress: None)
@@ -166,9 +167,9 @@ class Page:
         # Results come from here, one at a time.
         work: dict[str, Any] = {
             "fn": self._run,
-            "inputs": [self.file, self.model, self.stages, self.precision, self.result],
+            "inputs": [self.model, self.stages, self.precision, self.result],
             "outputs": [
-                *(self.file, self.slider, self.caption, self.facts, self.download),
+                *(self.slider, self.caption, self.facts, self.download),
                 *(self.strip, self.trouble, self.result),
             ],
             "trigger_mode": "always_last",
@@ -185,11 +186,14 @@ class Page:
             show_progress="hidden",
             **private,
         )
+        # At once, whatever is running: the browser would send its own notion of what was dropped
+        # only when that is done.
+        taken = self.file.upload(self._take, self.file, self.file, queue=False, **private)
         running = [
-            offered.success(**work),
-            gr.on([self.file.upload, self.stages.input, self.precision.input], **work),
+            *(event.success(**work) for event in (offered, taken)),
+            gr.on([self.stages.input, self.precision.input], **work),
         ]
-        self.stop.click(self._leave, None, self.file, cancels=running, queue=False, **private)
+        self.stop.click(self._end, cancels=running, queue=False, **private)
         self.strip.select(
             self._choose,
             self.result,
@@ -209,9 +213,12 @@ class Page:
         every = stages != "auto" and int(stages) >= min(before, total)
         return gr.update(choices=_choices(total), value=str(total) if every else stages), total
 
+    def _take(self, file: str, request: gr.Request) -> None:
+        """Keep what was dropped for its turn, and empty the place for the next."""
+        self._dropped[str(request.session_hash)] = file
+
     def _run(  # noqa: PLR0917 - Gradio gives all by position
         self,
-        file: str | None,
         name: str,
         stages: str,
         precision: Any,
@@ -221,12 +228,11 @@ class Page:
     ) -> dict[Any, Any]:
         """Derain what was dropped, or once more what is shown; what cannot be is told in the page.
 
-        The place to drop a picture is emptied, so that the next can follow; what was dropped there
-        while this one ran stays, for its own turn.
+        Of what was dropped while another picture ran, the last is derained.
         """
-        source = Path(file) if file else last.source
-        emptied = {self.file: None} if file else {}
-        stop = self._stops[str(request.session_hash)] = Event()
+        visitor = str(request.session_hash)
+        source = Path(self._dropped.pop(visitor, last.source))
+        stop = self._stops[visitor] = Event()
         try:
             total = self.models.stages(name)
             wanted = total if stages == "auto" else int(stages)
@@ -238,19 +244,18 @@ class Page:
             tell = self._teller(stop, bar, wanted)
             result = self._derain(Job(source, number, precision), name, tell)
         except StoppedError:
-            return emptied
+            return {}
         except Exception as error:  # Whatever a picture does, the page says so and goes on.
             said = f'<p role="alert">{escape(explain(error, source, self.folder))}</p>'
-            return {self.trouble: gr.update(value=said, visible=True), **emptied}
+            return {self.trouble: gr.update(value=said, visible=True)}
         if stop.is_set():  # too late for the network: Gradio shows nothing that comes now
             self._forget(result)
-            return emptied
+            return {}
         self._forget(last)
         return {
             **{getattr(self, part): gr.update(**new) for part, new in self._shown(result).items()},
             self.trouble: gr.update(visible=False),
             self.result: result,
-            **emptied,
         }
 
     def _teller(self, stop: Event, bar: gr.Progress, wanted: int) -> Any:
@@ -263,11 +268,16 @@ class Page:
 
         return tell
 
-    def _leave(self, request: gr.Request) -> None:
-        """The visitor stopped the work or closed the page."""
+    def _end(self, request: gr.Request) -> None:
+        """The visitor stopped the work."""
         stop = self._stops.pop(str(request.session_hash), None)
         if stop is not None:
             stop.set()
+
+    def _leave(self, request: gr.Request) -> None:
+        """The visitor closed the page."""
+        self._dropped.pop(str(request.session_hash), None)
+        self._end(request)
 
     def _choose(self, result: Result, chosen: gr.SelectData) -> tuple[Any, str]:
         """Put the chosen view on the slider's right side."""
