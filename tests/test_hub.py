@@ -178,6 +178,24 @@ class Mean(Derainer):
         yield Stage(self.gain * rainy)
 
 
+def test_a_notebook_s_newest_class_is_meant(tmp_path):
+    def cell(depth):
+        class Plain(Derainer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.gain = torch.nn.Parameter(torch.ones(depth, 1, 1))
+
+            def unroll(self, rainy):
+                yield Stage(self.gain[:3] * rainy)
+
+        return Plain
+
+    older, newer = cell(3), cell(4)
+    newer().save(tmp_path / "a.safetensors")
+    assert type(load(tmp_path / "a.safetensors")) is newer
+    assert type(build(older, {}, older().state_dict())) is older
+
+
 def test_a_users_own_architecture(tmp_path):
     Mean(seed=123_456, gains=[0.5]).save(tmp_path / "a.safetensors")
     found = load(tmp_path / "a.safetensors")

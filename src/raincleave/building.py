@@ -17,7 +17,7 @@ _MAX_COUNT = 1024
 
 
 def build(
-    architecture: str,
+    architecture: "str | type[Derainer]",
     arguments: dict[str, Any],
     weights: dict[str, Any],
     *,
@@ -30,7 +30,7 @@ def build(
     """
     import torch
 
-    cls = _find(architecture, source)
+    cls = architecture if isinstance(architecture, type) else _find(architecture, source)
     _check_arguments(cls, arguments, source)
     try:
         with torch.random.fork_rng(devices=[]):  # loading leaves the user's seed alone
@@ -53,12 +53,18 @@ def build(
 def _find(architecture: Any, source: str) -> type["Derainer"]:
     from raincleave import models
 
-    for cls in _subclasses(models.Derainer):
-        if cls.__name__ == architecture:
-            return cls
-    raise CheckpointError(
-        f"{source} is for an unknown network {str(architecture)[:80]!r}; import its class first."
-    )
+    found = [cls for cls in _subclasses(models.Derainer) if cls.__name__ == architecture]
+    if not found:
+        raise CheckpointError(
+            f"{source} is for an unknown network {str(architecture)[:80]!r}; "
+            "import its class first."
+        )
+    # Ours, whoever else has one of that name; of a notebook's, whose cells run again, the newest.
+    return ([cls for cls in found if _is_ours(cls)] or found)[-1]
+
+
+def _is_ours(cls: type["Derainer"]) -> bool:
+    return cls.__module__.startswith("raincleave.")
 
 
 def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
@@ -71,7 +77,7 @@ def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None
     if not isinstance(arguments, dict):
         raise CheckpointError(f"{source} gives no arguments by name.")
     hints = _hints(cls)
-    ours = cls.__module__.startswith("raincleave.")
+    ours = _is_ours(cls)
     for key, value in arguments.items():
         if key not in hints:
             raise CheckpointError(
