@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from raincleave.errors import ConfigError
@@ -12,6 +13,7 @@ from raincleave.metrics import psnr
 from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet, Stage
 from raincleave.training import (
     AtomicCheckpoints,
+    ExportWeights,
     WarmupCosine,
     WarmupEMA,
     compile_stages,
@@ -201,6 +203,24 @@ def test_the_papers_decay_spans_a_training_that_is_made_longer():
     longer.load_state_dict(short.state_dict())
     assert list(rates(longer, 20)) == pytest.approx([1] * 19 + [decay])
     assert "milestones" not in short.state_dict()
+
+
+class Remote(Logger):
+    """A logger of a server: it has names for the run, and no folder."""
+
+    name, version, save_dir = "rain", "run-1", None
+
+    def log_metrics(self, *_, **__):
+        pass
+
+    log_hyperparams = log_metrics
+
+
+@pytest.mark.parametrize(("version", "folder"), [("run-1", "rain/run-1"), (3, "rain/version_3")])
+def test_every_run_has_a_folder_whatever_logs_it(tmp_path, monkeypatch, version, folder):
+    monkeypatch.setattr(Remote, "version", version)
+    trainer = Trainer(logger=Remote(), default_root_dir=tmp_path, accelerator="cpu")
+    assert ExportWeights().file(trainer) == tmp_path / folder / "weights.safetensors"
 
 
 def test_validation_tells_what_changing_nothing_would_score():

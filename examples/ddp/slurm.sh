@@ -5,7 +5,8 @@
 #
 # Lightning reads nodes, ranks and addresses from SLURM, so --trainer.devices and --trainer.num_nodes
 # must repeat what is asked of it. Where the time runs out, SLURM's signal writes a checkpoint and
-# queues the job again; after a crash go on with --ckpt_path last.
+# queues the job again, which goes on from there. Each job has a folder of its own, by its number; to
+# go on after a crash give that of the crashed one as --trainer.default_root_dir, and --ckpt_path last.
 #
 # To derain a data set with all of them, each picture written once:
 #     srun raincleave predict --model.init_from drn-7x7 --data.root rainy_photos \
@@ -21,4 +22,4 @@ set -eu
 srun raincleave fit \
     --config recipe:drn-7x7 \
     --trainer.num_nodes 2 --trainer.devices 4 --trainer.strategy ddp \
-    --trainer.default_root_dir runs/drn-7x7 "$@"
+    --trainer.default_root_dir "runs/drn-7x7-$SLURM_JOB_ID" "$@"

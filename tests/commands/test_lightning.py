@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -20,6 +22,7 @@ from raincleave import load
 from raincleave.cli import run
 from raincleave.inference import memory
 from raincleave.models import DRN, SRN
+from raincleave.training import CurvesInText
 
 RUN = Path("lightning_logs/version_0")
 TINY = ["--model=DRN", "--model.stages=1", "--model.recursions=1", "--model.channels=4"]
@@ -148,6 +151,18 @@ def test_with_nothing_held_out_the_last_weights_are_kept(pairs, capsys, recwarn)
     assert not [line for line in told if "DataLoader" in line or "monitored key" in line]
 
 
+def test_with_nothing_held_out_a_killed_training_can_go_on(pairs, monkeypatch):
+    """Lightning saves after validations alone where they go by steps."""
+    saved = []
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda self, path, *_: saved.append((path, self.global_step))
+    )
+    steps = ["--trainer.val_check_interval=2", "--trainer.check_val_every_n_epoch=null"]
+    fit(pairs, *steps, "--data.val_fraction=0", "--trainer.max_steps=7")
+    assert {Path(path).name for path, _ in saved} == {"last.ckpt"}
+    assert [step for _, step in saved] == [2, 4, 5, 6, 7], "and at the ends of epochs"
+
+
 def test_clean_photos_are_enough(pairs):
     words = ["fit", *TINY, "--data=SyntheticRain", f"--data.root={pairs / 'clean'}", *SMALL]
     assert run([*words, *QUIET, "--trainer.max_epochs=1"]) == 0
@@ -215,6 +230,18 @@ def test_a_resumed_run_keeps_its_curves_where_there_is_no_tensorboard(pairs, mon
     assert [row["step"] for row in curves if row["train/loss"]] == [str(k) for k in range(6)]
     assert [row["step"] for row in curves if row["val/psnr"]] == ["1", "3", "5"]
     assert len(list(Path("lightning_logs").iterdir())) == 1, "the path may be absolute"
+
+
+def test_curves_are_in_their_file_before_the_next_are(tmp_path):
+    for _ in range(2):  # the second is killed before it logs anything
+        curves = CurvesInText(tmp_path, "runs", 0)
+        writer = curves.experiment
+    assert not (tmp_path / "runs/version_0/metrics.csv").exists()
+    writer.log_metrics({"loss": 0.5}, 3)
+    writer.save()
+    assert CurvesInText(tmp_path, "runs", 0).experiment
+    (row,) = csv.DictReader((tmp_path / "runs/version_0/metrics.csv").open())
+    assert row == {"step": "3", "loss": "0.5"}
 
 
 def test_a_run_resumed_elsewhere_writes_its_best_weights_there(pairs, capsys):
@@ -343,6 +370,41 @@ def test_the_config_of_a_training_tests_and_predicts(pairs, capsys):
     assert run(["predict", *config, "--output.folder=out"]) == 0
     assert len(list(Path("out").iterdir())) == 10
     assert len(list(Path("lightning_logs").iterdir())) == 1, "nothing is logged, nothing trained"
+
+
+def test_settings_do_not_bring_the_training_they_are_of(pairs, capsys):
+    fit(pairs, "--trainer.max_epochs=1")
+    config = f"--config={RUN / 'config.yaml'}"
+    assert run(["fit", config, "--ckpt_path=last", "--trainer.max_epochs=2", *QUIET]) == 0
+    resumed = (RUN / "config.yaml").read_text()
+    assert yaml.safe_load(resumed)["ckpt_path"] is None
+    torch.manual_seed(1)
+    DRN(stages=1, recursions=1, channels=4).save("other.safetensors")
+    scores = []
+    for words in (config, f"--data.root={pairs}"):
+        assert run(["validate", words, "--init_from=other.safetensors", *FLOAT]) == 0
+        scores.append(re.search(r"val/psnr\W+(\d+\.\d+)", capsys.readouterr().out)[1])
+    assert scores[0] == scores[1]
+    assert run(["fit", config, *QUIET]) == 0
+    assert (RUN / "config.yaml").read_text() == resumed, "a new training has a folder of its own"
+
+
+def test_a_job_that_slurm_queues_again_keeps_its_folder(pairs, monkeypatch):
+    job = {"JOB_ID": 77, "JOB_NAME": "rain", "NTASKS": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    still = ["--optimizer=Adam", "--optimizer.lr=0", "--trainer.max_epochs=2"]
+    fit(pairs, *still)
+    (folder,) = Path("lightning_logs").iterdir()
+    assert folder.name == "version_77"
+    before = (folder / "weights.safetensors").stat().st_mtime_ns
+    # What Lightning writes when the time is up, and looks for when the job begins again.
+    shutil.copy(folder / "checkpoints/last.ckpt", "hpc_ckpt_1.ckpt")
+    fit(pairs, *still[:2], "--trainer.max_epochs=4")
+    assert [run.name for run in Path("lightning_logs").iterdir()] == ["version_77"]
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == before, "none were better"
+    last = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 3
 
 
 def test_the_weights_of_a_training_test_and_do_not_resume(pairs, capsys):

@@ -9,10 +9,16 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, told
@@ -27,6 +33,7 @@ from raincleave.training import (
     CurvesInText,
     ExportWeights,
     ImageStrip,
+    LastCheckpoint,
     Opening,
     StopOnNaN,
     WarmupCosine,
@@ -74,6 +81,18 @@ _CHECKPOINTS: dict[str, dict[str, Any]] = {
 }
 
 
+class _SaveSettings(SaveConfigCallback):
+    """Lightning's ``config.yaml``, without the checkpoint that the training was resumed from.
+
+    With it, whoever takes the settings would take up that training too, unasked.
+    """
+
+    def __init__(self, parser: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        config = config.clone()
+        config.ckpt_path = None
+        super().__init__(parser, config, *args, **kwargs)
+
+
 class RaincleaveCLI(LightningCLI):
     """Lightning's command line with our models and DataModules by their short names.
 
@@ -89,6 +108,7 @@ class RaincleaveCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
+            save_config_callback=_SaveSettings,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"default_env": True, "exit_on_error": False},
             # Arguments must stay the constructor's own: hparams go into every file of weights.
@@ -121,7 +141,8 @@ class RaincleaveCLI(LightningCLI):
             help="Run every stage through torch.compile; on CPUs it measured 10 %% slower.",
         )
         for key, settings in _CHECKPOINTS.items():
-            parser.add_lightning_class_args(ModelCheckpoint, key)
+            kind = LastCheckpoint if key == "last" else ModelCheckpoint
+            parser.add_lightning_class_args(kind, key)
             parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
         parser.add_lightning_class_args(ExportWeights, "export")
         parser.add_lightning_class_args(ImageStrip, "strip")
@@ -173,7 +194,8 @@ class RaincleaveCLI(LightningCLI):
         number = run.name.removeprefix("version_")
         resumed = number.isdecimal() and run.parent == (runs / RUNS).absolute()
         kind = TensorBoardLogger if find_spec("tensorboard") else CurvesInText
-        return kind(str(runs), RUNS, int(number) if resumed else None)
+        # A job that SLURM queues again goes on in its folder, which none but its number tells.
+        return kind(str(runs), RUNS, int(number) if resumed else SLURMEnvironment.job_id())
 
     def after_instantiate_classes(self) -> None:
         """Starting weights and memory layout."""

@@ -23,5 +23,6 @@ class CurvesInText(CSVLogger):
                 rows = list(csv.DictReader(lines))
             writer: Any = ExperimentWriter(self.log_dir)
             writer.metrics += [{k: v for k, v in row.items() if v} for row in rows]
+            writer.save()  # it began the file anew, and would else wait for the next rows
             self._experiment = writer
         return self._experiment

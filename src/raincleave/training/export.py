@@ -81,20 +81,31 @@ class ExportWeights(Callback):
 
     def file(self, trainer: Trainer) -> Path:
         """Where the weights of this training go."""
-        folder = trainer.loggers[0].log_dir if trainer.loggers else None
-        return Path(self.path or Path(folder or trainer.default_root_dir) / "weights.safetensors")
+        return Path(self.path or _folder(trainer) / "weights.safetensors")
 
     def _write(self, trainer: Trainer, model: LightningModule, weights: dict[str, Tensor]) -> None:
         if trainer.fast_dev_run or not isinstance(model, Derainer):  # type: ignore[attr-defined]
             return
         path = self.file(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        architecture, arguments = model.configuration().values()
-        best = build(architecture, arguments, weights)
+        # By its class, not the class's name: a notebook's cells run again.
+        best = build(type(model), model.configuration()["arguments"], weights)
         best.card = {"name": path.stem, "training": training_facts(trainer)}
         best.save(path)
         card = str(best.generate_model_card(ref=path.name))
         write_bytes(path.with_suffix(".md"), card.encode())
+
+
+def _folder(trainer: Trainer) -> Path:
+    """The run's folder: the one that Lightning puts the checkpoints' into."""
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger: Any = trainer.loggers[0]
+    if logger.log_dir:
+        return Path(logger.log_dir)
+    # Loggers of a server have none, but names for the run.
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
 
 
 def training_facts(trainer: Trainer) -> dict[str, Any]:
