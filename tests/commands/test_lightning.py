@@ -398,10 +398,12 @@ def test_a_job_that_slurm_queues_again_keeps_its_folder(pairs, monkeypatch):
     (folder,) = Path("lightning_logs").iterdir()
     assert folder.name == "version_77"
     before = (folder / "weights.safetensors").stat().st_mtime_ns
+    fit(pairs, *still)
+    assert {run.name for run in Path("lightning_logs").iterdir()} == {"version_77", "version_78"}
     # What Lightning writes when the time is up, and looks for when the job begins again.
     shutil.copy(folder / "checkpoints/last.ckpt", "hpc_ckpt_1.ckpt")
     fit(pairs, *still[:2], "--trainer.max_epochs=4")
-    assert [run.name for run in Path("lightning_logs").iterdir()] == ["version_77"]
+    assert len(list(Path("lightning_logs").iterdir())) == 2
     assert (folder / "weights.safetensors").stat().st_mtime_ns == before, "none were better"
     last = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     assert last["epoch"] == 3

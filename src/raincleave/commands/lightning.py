@@ -130,7 +130,8 @@ class RaincleaveCLI(LightningCLI):
             "--init_from",
             type=str | None,
             default=None,
-            help="Start from a named checkpoint or weight file, see `raincleave models`.",
+            help="Start from a named checkpoint or weight file, see `raincleave models`; "
+            "--model.init_from is the same.",
         )
         # The others take them too, though they make no use of them: so the config.yaml of a
         # training can be theirs.
@@ -194,8 +195,12 @@ class RaincleaveCLI(LightningCLI):
         number = run.name.removeprefix("version_")
         resumed = number.isdecimal() and run.parent == (runs / RUNS).absolute()
         kind = TensorBoardLogger if find_spec("tensorboard") else CurvesInText
-        # A job that SLURM queues again goes on in its folder, which none but its number tells.
-        return kind(str(runs), RUNS, int(number) if resumed else SLURMEnvironment.job_id())
+        if resumed:
+            return kind(str(runs), RUNS, int(number))
+        # A job that SLURM queues again finds its checkpoint, and its folder by its number.
+        job = SLURMEnvironment.job_id()
+        taken = (runs / RUNS / f"version_{job}").is_dir() and not any(runs.glob("hpc_ckpt_*"))
+        return kind(str(runs), RUNS, None if taken else job)
 
     def after_instantiate_classes(self) -> None:
         """Starting weights and memory layout."""
