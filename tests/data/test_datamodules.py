@@ -326,6 +326,20 @@ def test_synthetic_rain_follows_the_seed(photos):
     assert not any(torch.equal(a["rainy"], b["rainy"]) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.parametrize("augment", [True, False])
+def test_patches_are_mirrored_and_turned_unless_told_otherwise(tmp_path, scene, write, augment):
+    for folder in ("rainy", "clean"):
+        for k in range(8):
+            write(tmp_path / folder / f"{k}.png", scene(k)[..., :32, :32])
+    options = {"patch_size": 32, "stride": 32, "val_fraction": 0, "num_workers": 0}
+    data = PairedFolders(tmp_path, augment=augment, **options)
+    data.setup("fit")
+    plain = PairedFolders(tmp_path, augment=False, seed=5, **options)
+    plain.setup("fit")
+    same = [data.train_set[k]["clean"].equal(plain.train_set[k]["clean"]) for k in range(8)]
+    assert all(same) != augment
+
+
 def test_presets_take_turns(photos, monkeypatch):
     module = SyntheticRain(photos, preset=["light", "heavy", "real"], **TINY)
     for kind, renderer in enumerate(module.renderers):

@@ -72,6 +72,8 @@ class RainDataModule(LightningDataModule):
         seed: of split, order, crops, flips, turns and rain.
         exclude: a text file with names of images to leave out of training and validation, one a
             line, as ``raincleave check-data --exclude-list`` writes it.
+        augment: mirror training patches at random and turn them by halves, clean ones by quarters;
+            of the papers none tells that it did.
 
     Raises:
         ConfigError: an argument makes no sense.
@@ -90,6 +92,7 @@ class RainDataModule(LightningDataModule):
         cache: bool | None = None,
         seed: int = 0,
         exclude: str | None = None,
+        augment: bool = True,
     ) -> None:
         super().__init__()
         self.roots = [Path(part) for part in (root if isinstance(root, list) else [root])]
@@ -108,7 +111,7 @@ class RainDataModule(LightningDataModule):
             "patch_size": patch_size,
             "stride": stride,
             "patches_per_epoch": patches_per_epoch,
-            "augment": True,
+            "augment": augment,
             "cache": cache,
             "seed": seed,
         }
