@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import getdoc
 
 from raincleave import __version__
 from raincleave.errors import RaincleaveError
@@ -89,11 +90,13 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
 def _run_function(name: str, argv: Sequence[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
-    target, text = COMMANDS[name]
+    target, _ = COMMANDS[name]
     module_name, _, attribute = target.partition(":")
     module = import_module(module_name)
     function = getattr(module, attribute)
-    parser = ArgumentParser(prog=f"raincleave {name}", description=text, exit_on_error=False)
+    about = re.split(r"\n\n(?=Args:|Returns:|Raises:)", getdoc(function) or "")[0]
+    about = " ".join(about.replace("``", "").split())
+    parser = ArgumentParser(prog=f"raincleave {name}", description=about, exit_on_error=False)
     # A module may add what a signature cannot say: several positional arguments, short options.
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)

@@ -208,6 +208,7 @@ def test_a_result_that_cannot_be_written(here, capsys):
         (["-"], "- names no file, and pictures come out of files; save what comes"),
         (["a.png", "-o", "-"], "-o - names no file, and results go into files"),
         (["*.tif"], "*.tif matches no picture to derain."),
+        (["films/*.mp4"], "films/*.mp4 matches no picture to derain; name its videos one by one."),
         (["a.png", "b/a.png", "-o", "out"], "would both be written to out/a.png"),
         (["a.png", "b/a.png", "-o", "out.png"], "-o out.png is one file, but 2 pictures"),
         (["a.png", "-o", "a.png"], "a.png is an original; choose another output"),

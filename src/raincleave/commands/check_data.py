@@ -18,7 +18,8 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument(
         "--exclude-list",
         metavar="FILE",
-        help="write the names of those images to a file, one a line, for --data.exclude",
+        help="write the names of the images that show scenes of --against to a file, one a line, "
+        "for --data.exclude of `raincleave fit`",
     )
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
     parser.add_function_arguments(check_data, as_positional=True, skip={"exclude_list", "json"})

@@ -53,7 +53,7 @@ def add_arguments(parser: Any) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="names of checkpoints or weight files; none scores the rainy inputs alone",
+        help="names of checkpoints or weight files; without any the rainy inputs are scored",
     )
     parser.add_argument(
         "--images",

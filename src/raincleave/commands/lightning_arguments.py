@@ -125,7 +125,8 @@ def recipes() -> list[str]:
 def _recipe(name: str) -> Path:
     """The packaged recipe's file."""
     if name not in recipes():
-        near = get_close_matches(name, recipes(), n=3) or recipes()
+        ours = name.lower().replace("prenet", "srn")  # the same network
+        near = get_close_matches(ours, recipes(), n=3) or recipes()
         raise ConfigError(f"there is no recipe {name!r}; choose from {', '.join(near)}.")
     return Path(str(resources.files("raincleave") / "recipes" / f"{name}.yaml"))
 

@@ -130,11 +130,10 @@ def _why_nothing(text: str) -> str:
     if text == "-":
         return f"- names no file, and pictures come out of files; {_NO_PIPE}."
     if os.path.isdir(text):  # noqa: PTH112
-        videos = any(file.suffix.lower() in VIDEOS for file in Path(text).glob("*"))
-        hint = "; name its videos one by one" if videos else ""
-        return f"{text} holds no picture to derain{hint}."
+        return f"{text} holds no picture to derain{_of_videos(Path(text).iterdir())}."
     if has_magic(text):
-        return f"{text} matches no picture to derain."
+        hint = _of_videos(glob(text, recursive=True))  # noqa: PTH207
+        return f"{text} matches no picture to derain{hint}."
     return f"{text} does not exist."
 
 
@@ -156,3 +155,8 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
             raise ConfigError(
                 f"{target} is an original; choose another output, or replace it with --overwrite."
             )
+
+
+def _of_videos(names: Iterable[str | Path]) -> str:
+    videos = any(Path(name).suffix.lower() in VIDEOS for name in names)
+    return "; name its videos one by one" if videos else ""
