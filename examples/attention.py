@@ -31,7 +31,7 @@ def main():
     model = load(args.model)
     if not isinstance(model, RRANet):
         parser.error(f"{args.model} is a {type(model).__name__}, which has no attention maps.")
-    stage = args.stage or model.stages
+    stage = model.stages if args.stage is None else args.stage
     if not 1 <= stage <= model.stages:
         parser.error(f"--stage is 1 to {model.stages}, not {stage}.")
     rainy, _ = to_tensor(args.rainy)  # (1, 3, H, W) in [0, 1]

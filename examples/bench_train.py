@@ -22,13 +22,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raincleave.inference.memory import peak_bytes
 from raincleave.losses import negative_ssim, stage_losses
 from raincleave.models import DRN
 from raincleave.training import compile_stages, native_precision
@@ -152,29 +152,13 @@ def timed(args: argparse.Namespace) -> None:
 
 
 def peak(args: argparse.Namespace) -> None:
-    """Print the memory of a step in MiB, above what the process had before it."""
+    """Print the memory of a step in bytes, above what the process had before it, if it tells."""
     rainy, clean = batch(args)
     # A tiny step first: libraries and kernels are loaded.
     small = argparse.Namespace(**{**vars(args), "stages": 1, "recursions": 1})
     our_step(small, rainy[:1, :, :16, :16], clean[:1, :, :16, :16])()
     step = our_step(args, rainy, clean)
-    if DEVICE == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        used = torch.cuda.max_memory_allocated() - before
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest memory so far
-        before = resident("VmRSS")
-        step()
-        used = resident("VmHWM") - before
-    print(json.dumps(used / 2**20))
-
-
-def resident(what: str) -> int:
-    """``VmRSS``, the memory in use, or ``VmHWM``, the most there was; bytes, on Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+    print(json.dumps(peak_bytes(step, torch.device(DEVICE))))
 
 
 def memory(args: argparse.Namespace) -> None:
@@ -184,9 +168,12 @@ def memory(args: argparse.Namespace) -> None:
         words = [sys.executable, __file__, "--peak", *option]
         words += [f"--{key}={getattr(args, key)}" for key in ("batch", "patch", "stages")]
         words += [f"--recursions={args.recursions}"]
-        used.append(float(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout))
-    print(f"memory of a step        {used[0]:7.0f} MiB")
-    print(f"with checkpoint_stages  {used[1]:7.0f} MiB   {100 * used[1] / used[0]:.0f} %")
+        used.append(json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout))
+    if None in used:
+        print("the memory of a step cannot be told here; Linux and CUDA tell it")
+        return
+    print(f"memory of a step        {used[0] / 2**20:7.0f} MiB")
+    print(f"with checkpoint_stages  {used[1] / 2**20:7.0f} MiB   {100 * used[1] / used[0]:.0f} %")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from choosing import evenly
 
 from raincleave import load
+from raincleave.data.pictures import image_files_of
 from raincleave.inference.engine import middle
 from raincleave.inference.images import to_tensor
 
@@ -37,8 +38,7 @@ def main():
     parser.add_argument("--halos", type=int, nargs="+", default=[16, 24, 32, 48, 64, 96])
     parser.add_argument("--tile", type=int, default=160)
     args = parser.parse_args()
-    found = sorted(p for p in args.folder.iterdir() if p.suffix in (".png", ".jpg"))
-    chosen = evenly(found, args.images)
+    chosen = evenly(image_files_of(args.folder), args.images)
     model = load(args.model)
     exact = model.receptive_radius()
     print(f"{args.model}: exact halo {exact}, {len(chosen)} images, tiles of {args.tile}")

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from raincleave import load
+from raincleave.inference.files import save
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("source", nargs="?", default=Path(__file__).with_name("rainy.png"))
@@ -18,5 +19,5 @@ args = parser.parse_args()
 
 model = load("drn-7x7")
 clean = model.derain(args.source)  # a path or Pillow image in, a Pillow image out
-clean.save(args.target)
+save(clean, args.target)  # whole, with EXIF and colour profile, and little loss; or Pillow's own
 print(f"wrote {args.target}, {clean.width}x{clean.height} pixels")
