@@ -196,6 +196,28 @@ def test_a_notebook_s_newest_class_is_meant(tmp_path):
     assert type(build(older, {}, older().state_dict())) is older
 
 
+class Tied(Derainer):
+    """Another's: one module used twice, and a norm that counts its batches."""
+
+    def __init__(self):
+        super().__init__()
+        conv = torch.nn.Conv2d(3, 3, 3, padding=1)
+        self.steps = torch.nn.ModuleList([conv, torch.nn.BatchNorm2d(3), conv])
+
+    def unroll(self, rainy):
+        yield Stage(torch.nn.Sequential(*self.steps)(rainy))
+
+
+def test_weights_used_twice_and_counts_are_saved_too(tmp_path):
+    model, rainy = Tied(), torch.rand(2, 3, 16, 16)
+    model.train()(rainy)
+    model.save(tmp_path / "a.safetensors")
+    found = load(tmp_path / "a.safetensors")
+    assert found.steps[0] is found.steps[2]
+    assert found.steps[1].num_batches_tracked == 1
+    assert torch.equal(found.derain(rainy), model.derain(rainy))
+
+
 def test_a_users_own_architecture(tmp_path):
     Mean(seed=123_456, gains=[0.5]).save(tmp_path / "a.safetensors")
     found = load(tmp_path / "a.safetensors")

@@ -36,8 +36,8 @@ def build(
         with torch.random.fork_rng(devices=[]):  # loading leaves the user's seed alone
             # Without memory first: a file may claim more channels than it, or the machine, has.
             with torch.device("meta"):
-                shapes = {k: v.shape for k, v in cls(**arguments).state_dict().items()}
-            _check_weights(shapes, weights, cls.__name__, source)
+                wanted = cls(**arguments).state_dict()
+            _check_weights(wanted, weights, cls.__name__, source)
             model = cls(**arguments)
     except CheckpointError:
         raise
@@ -124,19 +124,21 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _check_weights(
-    shapes: dict[str, Any], weights: dict[str, "Tensor"], architecture: str, source: str
+    wanted: dict[str, "Tensor"], weights: dict[str, "Tensor"], architecture: str, source: str
 ) -> None:
     import torch
 
-    missing, unknown = shapes.keys() - weights.keys(), weights.keys() - shapes.keys()
+    missing, unknown = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if missing or unknown:
         which = f"without {min(missing)}" if missing else f"with {min(map(str, unknown))[:80]}"
         raise CheckpointError(f"{source} does not fit {architecture} ({which}).")
     for key, value in sorted(weights.items()):
-        found, needed = tuple(getattr(value, "shape", ())), tuple(shapes[key])
+        found, needed = tuple(getattr(value, "shape", ())), tuple(wanted[key].shape)
         if not isinstance(value, torch.Tensor) or found != needed:
             raise CheckpointError(
                 f"{source} does not fit {architecture} ({key} is {found}, not {needed})."
             )
+        if not wanted[key].is_floating_point() and value.dtype == wanted[key].dtype:
+            continue  # such as a BatchNorm's count of batches
         if not value.is_floating_point() or not value.isfinite().all():
             raise CheckpointError(f"{source} has weights that are no finite numbers ({key}).")

@@ -64,7 +64,8 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
             "arguments": json.dumps(configuration["arguments"], sort_keys=True),
         }
         kept = self.state_dict() if weights is None else weights
-        plain = {key: value.detach().cpu().contiguous() for key, value in kept.items()}
+        # Copies: the format knows no two weights in one place, as a module used twice has them.
+        plain = {key: value.detach().cpu().contiguous().clone() for key, value in kept.items()}
         write_bytes(Path(path), to_safetensors(plain, header))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
