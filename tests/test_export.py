@@ -78,6 +78,15 @@ def test_a_backend_follows_the_weights_and_the_stages():
         torch.testing.assert_close(ours, model.derain(rainy, stages=stages), atol=1e-5, rtol=1e-5)
 
 
+def test_a_backend_is_cut_into_tiles_as_the_network_itself_is():
+    """Nobody can count what another runtime takes."""
+    model = FAMILIES["drn"]().eval()
+    with torch.inference_mode():
+        own = model._pixel_bytes((2, None, "torch", False), lambda x: model(x, 2))
+        other = model._pixel_bytes((2, None, "onnxruntime", False), lambda x: x)
+    assert own == other > 3 * 4
+
+
 def test_a_backend_is_made_once_while_it_fits(monkeypatch):
     made = []
     monkeypatch.setattr(
