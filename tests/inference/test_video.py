@@ -167,6 +167,31 @@ def test_odd_sizes_and_what_the_network_changes(tmp_path):
     assert np.abs(frames[0][1][15, 20].astype(int) - (55, 215, 195)).max() <= 4
 
 
+def test_one_damaged_piece_costs_one_frame(tmp_path):
+    source = make(tmp_path / "in.mp4")
+    with av.open(str(source)) as given:
+        packets = [(p.pos, p.size) for p in given.demux(given.streams.video[0]) if p.size]
+    data = bytearray(source.read_bytes())
+    start, size = packets[5]
+    data[start + 4 : start + size] = b"\xff" * (size - 4)
+    source.write_bytes(data)
+    said = []
+    count = derain_video(source, tmp_path / "out.mp4", lambda x: x, say=said.append)
+    assert count == len(read(tmp_path / "out.mp4")[0]) == len(TIMES) - 1
+    assert said == [f"{source}: 1 damaged piece left out."]
+
+
+def test_a_sound_that_nobody_knows_is_left_out_and_told(tmp_path, capsys):
+    source = make(tmp_path / "in.mp4")
+    newest = source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"dapa")
+    source.write_bytes(newest)
+    assert run(["derain", str(source), "-o", str(tmp_path / "out.mp4"), "--stages", "1"]) == 0
+    assert "a track of sound in a format unknown to FFmpeg is left out." in capsys.readouterr().err
+    frames, sound = read(tmp_path / "out.mp4")
+    assert len(frames) == len(TIMES)
+    assert sound == []
+
+
 def test_a_broken_video_leaves_nothing(tmp_path):
     (tmp_path / "in.mp4").write_bytes(b"no video at all")
     with pytest.raises(ImageError, match=r"in\.mp4 cannot be derained into .*out\.mp4: "):

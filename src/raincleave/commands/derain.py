@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raincleave.atomic import sweep
 from raincleave.commands.device import load_on
-from raincleave.errors import ImageError
+from raincleave.errors import ImageError, RaincleaveError
 from raincleave.inference.jobs import VIDEOS, Job, plan
 from raincleave.seldom import Seldom
 
@@ -153,7 +153,7 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
             try:
                 finish()
             # A picture too large for the memory is a bare RuntimeError in torch on the CPU.
-            except (ImageError, OSError, MemoryError, RuntimeError) as error:
+            except (RaincleaveError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 named = str(job.source) in reason or str(job.target) in reason
@@ -261,7 +261,7 @@ def _derain_video(job: Job, network: "Derainer", options: dict[str, Any], bar: _
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        derain_video(job.source, job.target, derain, tell)
+        derain_video(job.source, job.target, derain, tell, partial(_say, bar.progress.console))
     finally:
         bar.progress.remove_task(frames)
         bar.advance()

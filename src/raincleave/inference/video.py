@@ -25,6 +25,7 @@ def derain_video(
     target: Path,
     derain: Callable[[NDArray[Any]], NDArray[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> int:
     """Derain a video; the file is written whole or not at all.
 
@@ -38,6 +39,8 @@ def derain_video(
         target: its suffix names the container, .mp4, .mkv, .mov, .avi, .webm ...
         derain: (H, W, 3) uint8 RGB → the same.
         progress: is told how many frames are done, and how many there are, 0 if unknown.
+        say: is told in a sentence what of the video is not in the result: a sound that FFmpeg does
+            not know, frames that are damaged.
 
     Returns:
         The number of frames.
@@ -54,7 +57,7 @@ def derain_video(
         ) from error
     try:
         with whole(target) as part, av.open(str(source)) as given, av.open(str(part), "w") as made:
-            return _transcode(given, made, target.suffix.lower(), derain, progress)
+            return _transcode(given, made, target.suffix.lower(), derain, progress, say=say)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         if isinstance(error, ImageError):
             raise
@@ -68,26 +71,38 @@ def _transcode(
     suffix: str,
     derain: Callable[[NDArray[Any]], NDArray[Any]],
     progress: Callable[[int, int], None],
+    *,
+    say: Callable[[str], None],
 ) -> int:
+    from av.error import InvalidDataError
+
     if not given.streams.video:
         raise ImageError(f"{given.name} holds no video.")
     video = given.streams.video[0]
     video.thread_type = "AUTO"
-    sound = {stream: made.add_stream_from_template(stream) for stream in given.streams.audio}
-    for stream, copy in sound.items():
-        copy.metadata.update(stream.metadata)
+    sound = {}
+    for stream in given.streams.audio:
+        if stream.codec_context is None:  # phones add tracks of their makers' beside a common one
+            say(f"{given.name}: a track of sound in a format unknown to FFmpeg is left out.")
+            continue
+        sound[stream] = made.add_stream_from_template(stream)
+        sound[stream].metadata.update(stream.metadata)
     made.metadata.update({k: v for k, v in given.metadata.items() if k not in _OF_THE_FILE})
     time = _clock(given)
     picture: Any = None
     waiting: list[Any] = []  # sound that comes before the first frame, which settles the size
-    done = 0
+    done = damaged = 0
     for packet in given.demux(video, *sound):
         if packet.stream in sound:
             if packet.dts is not None:
                 packet.stream = sound[packet.stream]
                 waiting.append(packet)
         else:
-            for frame in packet.decode():
+            try:
+                frames = packet.decode()
+            except InvalidDataError:  # the next may be whole again
+                frames, damaged = [], damaged + 1
+            for frame in frames:
                 pixels = _upright(frame)
                 picture = picture or _picture_stream(made, suffix, video, frame, pixels.shape)
                 made.mux(picture.encode(_as_frame(derain(pixels), frame, time(frame), picture)))
@@ -99,6 +114,8 @@ def _transcode(
     if picture is None:
         raise ImageError(f"{given.name} holds no frame that can be decoded.")
     made.mux(picture.encode(None))
+    if damaged:
+        say(f"{given.name}: {damaged} damaged piece{'s' * (damaged > 1)} left out.")
     return done
 
 
