@@ -145,6 +145,7 @@ def test_saved_with_little_loss(tmp_path, photo, suffix):
         ("RGBA", "a.jpg", r"a\.jpg cannot be written: cannot write mode RGBA as JPEG"),
         ("RGB", "missing/a.png", "No such file or directory"),
         ("I;16", "a.webp", r"a\.webp cannot be written: WEBP holds 8 bits, the picture more"),
+        ("CMYK", "a.png", r"cannot write mode CMYK as PNG; another suffix, such as \.tif, may do"),
         ("F", "a.gif", r"mode F\); another suffix, such as \.tif, may do\."),
     ],
 )

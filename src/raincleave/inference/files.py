@@ -87,7 +87,9 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
         with whole(path) as part:
             image.save(part, format=kind, **_save_options(image, kind))
     except Exception as error:  # Pillow's writers raise whatever they trip over.
-        hint = "; another suffix, such as .png, may do" if "cannot write mode" in str(error) else ""
+        other = ".tif" if image.mode in ("CMYK", *_DEEP) else ".png"
+        hint = f"; another suffix, such as {other}, may do"
+        hint = hint if "cannot write mode" in str(error) else ""
         raise ImageError(f"{path} cannot be written: {_reason(error)}{hint}.") from error
 
 
@@ -95,7 +97,7 @@ def _save_options(image: Image.Image, kind: str) -> dict[str, Any]:
     options = {}
     profile = image.info.get("icc_profile")
     # Pillow makes those RGB, of which a profile for other colours says nothing.
-    if profile and not (kind in ("WEBP", "AVIF") and profile[16:20] in (b"CMYK", b"GRAY")):
+    if profile and not (kind in ("WEBP", "AVIF", "HEIF") and profile[16:20] in (b"CMYK", b"GRAY")):
         options["icc_profile"] = profile
     # Of a resolution that is none, no format can hold the number.
     dpi = image.info.get("dpi")

@@ -71,7 +71,7 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
     _check(jobs, overwrite)
     todo, done = [], []
     for job in jobs:
-        if overwrite or not job.target.exists():
+        if overwrite or not os.path.exists(job.target):  # noqa: PTH110 - as above
             todo.append(job)
         else:
             done.append(job.target)
