@@ -93,6 +93,16 @@ def test_refusals(photos, tmp_path, capsys, options, told):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("part", ["clean", "rainy"])
+def test_photos_are_not_written_among(photos, tmp_path, capsys, part):
+    photos.rename(tmp_path / part)
+    before = {path: path.read_bytes() for path in (tmp_path / part).iterdir()}
+    assert _synthesize(tmp_path / part, tmp_path) == 1
+    assert f"{tmp_path / part} holds the photos" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / part).iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == [part]
+
+
 def test_photos_that_would_collide(photos, tmp_path, capsys):
     Image.new("RGB", (48, 40)).save(photos / "1.png")
     assert _synthesize(photos, tmp_path / "out") == 1

@@ -72,6 +72,12 @@ def synthesize(
     RainRenderer(preset)  # an unknown preset is told before anything is written
     photos = _photos(Path(clean))
     target = Path(out)
+    for folder in ("rainy", "clean"):
+        if (target / folder).resolve() == Path(clean).resolve():
+            raise ConfigError(
+                f"{target / folder} holds the photos, and would get the pairs too; "
+                "choose another folder for them."
+            )
     _settle(target, {"preset": preset, "seed": seed, "per_image": per_image})
     tasks = [
         _Task(photo, target, f"{photo.stem}-{k}" if per_image > 1 else photo.stem, preset, seed)
