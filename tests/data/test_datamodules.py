@@ -21,6 +21,7 @@ from raincleave.data.datamodules import (
     SyntheticRain,
 )
 from raincleave.data.layouts import LAYOUTS, Found
+from raincleave.data.noise import GaussianNoise
 from raincleave.data.pictures import image_files
 from raincleave.errors import ConfigError, DataError
 
@@ -324,6 +325,18 @@ def test_synthetic_rain_follows_the_seed(photos):
         assert torch.equal(a["rainy"], b["rainy"])
         assert (a["rainy"] - a["clean"]).mean() > 0
     assert not any(torch.equal(a["rainy"], b["rainy"]) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", [SyntheticRain, GaussianNoise])
+def test_another_seed_rains_otherwise_on_the_same_pictures(photos, kind):
+    clean, numbers = torch.full((2, 3, 48, 48), 0.4), torch.tensor([7, 8])
+    rainy = [
+        kind(photos, seed=seed).on_after_batch_transfer({"clean": clean, "serial": at}, 0)["rainy"]
+        for seed, at in ((0, numbers), (0, numbers), (1, numbers), (0, numbers + 1))
+    ]
+    assert torch.equal(rainy[0], rainy[1])
+    assert not torch.equal(rainy[0], rainy[2])
+    assert not torch.equal(rainy[0], rainy[3])
 
 
 @pytest.mark.parametrize("augment", [True, False])

@@ -186,7 +186,7 @@ def pair(tmp_path):
 
 def test_textures_are_the_difference_where_it_is_known(pair):
     textures = RainTextures([pair], scale=(1, 1), turn=0, second=0)
-    layer, mask = textures.layers[0, 0], textures.masks[0, 0]
+    layer, mask = textures.layers[0][0, 0], textures.masks[0][0, 0]
     assert mask.sum() == 20 * 20
     torch.testing.assert_close(layer[:, 30:33], torch.full((60, 3), 50 / 255))
     assert layer[30:, 40:].max() == 0
@@ -216,6 +216,19 @@ def test_larger_than_the_texture_still_works(pair):
     assert RainTextures([pair]).sample(2, 100, 120, generator()).shape == (2, 1, 100, 120)
 
 
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (100, 100), (24, 24)])
+def test_textures_of_several_sizes_leave_no_part_dry(tmp_path, size):
+    pairs = []
+    for number, (height, width) in enumerate([(60, 80), (60, 80), (80, 60)]):
+        files = tmp_path / f"rain-{number}.png", tmp_path / f"norain-{number}.png"
+        for file, level in zip(files, (110 + 20 * number, 100), strict=True):
+            Image.new("L", (width, height), level).save(file)
+        pairs.append(files)
+    layers = RainTextures(pairs, second=0).sample(60, *size, generator())
+    levels = (layers * 255).round().unique().tolist()
+    assert levels == [10, 30, 50], "every texture, everywhere"
+
+
 def test_a_pair_of_two_sizes_is_named(pair, tmp_path):
     Image.new("RGB", (5, 5)).save(tmp_path / "small.png")
     with pytest.raises(DataError, match=r"rain-1\.png and .*small\.png differ in size"):
@@ -238,8 +251,8 @@ def test_textures_out_of_side_by_side_pictures(tmp_path):
         str(tmp_path / "photos"), "heavy", textures=str(tmp_path / "pairs"), texture_rate=1.0
     )
     layers = data.renderers[0].textures.layers
-    assert layers.shape[-2:] == (48, 40)
-    assert layers.max().item() == pytest.approx(50 / 255, abs=0.02)
+    assert [layer.shape for layer in layers] == [(1, 1, 48, 40)] * 2
+    assert layers[0].max().item() == pytest.approx(50 / 255, abs=0.02)
 
 
 def test_a_layer_with_a_ceiling_is_cut_off_there_and_layers_add_up():

@@ -101,7 +101,7 @@ class RainDataModule(LightningDataModule):
         _check_number("batch_size", batch_size, 1)
         _check_number("patches_per_epoch", patches_per_epoch or 1, 1)
         _check_number("num_workers", num_workers, 0)
-        if not 0 <= seed < 2**31:  # that of the rain is made of it and 32 bits more
+        if not 0 <= seed < 2**31:
             raise ConfigError(f"seed is {seed}; it must be from 0 to {2**31 - 1}.")
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction is {val_fraction}; it must be at least 0 and below 1.")
@@ -139,6 +139,11 @@ class RainDataModule(LightningDataModule):
         sampler.done = self._items_done
         options = self._options | {"sampler": sampler, "drop_last": drop_last}
         return _LateLoader(self.train_set, batch_size=self.batch_size, **options)
+
+    def generator(self, serial: int) -> torch.Generator:
+        """What falls on the images of a batch: by the seed and the first one's number alone."""
+        digest = hashlib.sha256(f"{self.seed}/{serial}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def _items_done(self) -> int:
         """Patches of the current epoch that this rank had before the run was resumed."""

@@ -42,6 +42,6 @@ class GaussianNoise(SyntheticRain):
         """Add the noise, on the device the batch is on, the same for the same images."""
         clean: Tensor = batch["clean"]
         serial = int(batch["serial"][0])
-        generator = torch.Generator().manual_seed(self.seed << 32 ^ serial)
+        generator = self.generator(serial)
         noise = torch.randn(clean.shape, generator=generator).to(clean) * (self.sigma / 255)
         return {**batch, "rainy": clean + noise, "clean": clean}

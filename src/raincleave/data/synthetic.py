@@ -77,7 +77,7 @@ class SyntheticRain(RainDataModule):
         """Let it rain: ``clean`` gets its ``rainy``, on the device the batch is on."""
         clean: Tensor = batch["clean"]
         first = int(batch["serial"][0])
-        generator = torch.Generator().manual_seed(self.seed << 32 ^ first)
+        generator = self.generator(first)
         training = self.trainer is not None and self.trainer.training
         rainy, kinds = torch.empty_like(clean), len(self.renderers)
         for kind, renderer in enumerate(self.renderers):

@@ -45,11 +45,10 @@ class RainTextures:
             raise DataError("rain textures need at least one pair of a rainy and a clean image.")
         self.scale, self.turn, self.warped = scale, turn, warped
         self.second, self.max_masked = second, max_masked
-        layers, masks = zip(
-            *(_layer(_picture(rainy), _picture(clean)) for rainy, clean in pairs), strict=True
-        )
-        self.layers, self.masks = _stack(layers, 0.0), _stack(masks, 1.0)
-        self._places: dict[int, tuple[Tensor, Tensor]] = {}
+        found = [_layer(_picture(rainy), _picture(clean)) for rainy, clean in pairs]
+        self.layers = [layer[None, None] for layer, _ in found]
+        self.masks = [mask[None, None] for _, mask in found]
+        self._places: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def sample(
         self, count: int, height: int, width: int, generator: torch.Generator | None = None
@@ -74,7 +73,7 @@ class RainTextures:
     def _patches(
         self, count: int, height: int, width: int, generator: torch.Generator | None
     ) -> Tensor:
-        places, weight = self._usable(max(height, width))
+        places, weight = self._usable(height, width)
         pick = places[torch.multinomial(weight, count, True, generator=generator)]
         low, high = self.scale
         warped = torch.rand(count, generator=generator) < self.warped
@@ -90,35 +89,39 @@ class RainTextures:
         column = pick[:, 2].view(-1, 1, 1) + mirror.view(-1, 1, 1) * (
             cosine * x - sine * y[:, None]
         )
-        h, w = self.layers.shape[-2:]
-        grid = torch.stack((2 * column / (w - 1) - 1, 2 * row / (h - 1) - 1), -1)
-        return torch.cat(
-            [
-                F.grid_sample(
-                    self.layers[i : i + 1], g[None], padding_mode="reflection", align_corners=True
-                )
-                for i, g in zip(pick[:, 0].long().tolist(), grid, strict=True)
-            ]
-        )
+        patches = []
+        for texture, y, x in zip(pick[:, 0].long().tolist(), row, column, strict=True):
+            layer = self.layers[texture]
+            h, w = layer.shape[-2:]
+            grid = torch.stack((2 * x / (w - 1) - 1, 2 * y / (h - 1) - 1), -1)
+            # Beyond the texture's border, which a large image meets, it goes on mirrored.
+            patches.append(
+                F.grid_sample(layer, grid[None], padding_mode="reflection", align_corners=True)
+            )
+        return torch.cat(patches)
 
-    def _usable(self, size: int) -> tuple[Tensor, Tensor]:
+    def _usable(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """(N, 3): texture, row and column of every centre around which a patch is clear enough.
 
         And (N,), the weights that give every texture the same chance.
         """
-        size = min(size, *self.masks.shape[-2:])
-        if size not in self._places:
-            share = F.avg_pool2d(self.masks, size, _CELL)
-            best = share.amin((1, 2, 3), keepdim=True)
-            # A texture too small or too saturated for the size gives its clearest place, if any.
-            clear = share <= best.clamp(min=self.max_masked)
-            clear &= (share <= 10 * self.max_masked) | (best == best.amin())
-            places = clear[:, 0].nonzero().float()
-            places[:, 1:] = places[:, 1:] * _CELL + (size - 1) / 2  # halves keep pixels on pixels
-            texture = places[:, 0].long()
-            weight = 1 / texture.bincount(minlength=len(self.layers))[texture].float()
-            self._places[size] = places, weight
-        return self._places[size]
+        if (height, width) not in self._places:
+            sizes = [(min(height, m.shape[2]), min(width, m.shape[3])) for m in self.masks]
+            shares = [
+                F.avg_pool2d(mask, size, _CELL)[0, 0]
+                for mask, size in zip(self.masks, sizes, strict=True)
+            ]
+            best = [share.min() for share in shares]
+            found, weights = [], []
+            for texture, (share, size) in enumerate(zip(shares, sizes, strict=True)):
+                # One too small or too saturated for the size gives its clearest place, if any.
+                clear = share <= best[texture].clamp(min=self.max_masked)
+                clear &= (share <= 10 * self.max_masked) | (best[texture] == min(best))
+                centres = clear.nonzero() * _CELL + (torch.tensor(size) - 1) / 2
+                found.append(F.pad(centres, (1, 0), value=texture))
+                weights.append(torch.full((len(centres),), 1 / max(1, len(centres))))
+            self._places[height, width] = torch.cat(found), torch.cat(weights)
+        return self._places[height, width]
 
 
 def _picture(image: Picture | str | Path) -> Picture:
@@ -144,15 +147,3 @@ def _layer(rainy: Picture, clean: Picture) -> tuple[Tensor, Tensor]:
 def _mean(x: Tensor, window: tuple[int, int]) -> Tensor:
     pad = (window[0] // 2, window[1] // 2)
     return F.avg_pool2d(x[None, None], window, 1, pad, count_include_pad=False)[0, 0]
-
-
-def _stack(images: Sequence[Tensor], fill: float) -> Tensor:
-    """(N, 1, H, W) of the largest height and width, smaller images filled up."""
-    height = max(image.shape[0] for image in images)
-    width = max(image.shape[1] for image in images)
-    return torch.stack(
-        [
-            F.pad(image, (0, width - image.shape[1], 0, height - image.shape[0]), value=fill)
-            for image in images
-        ]
-    )[:, None]
