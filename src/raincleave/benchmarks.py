@@ -1,6 +1,8 @@
 """Which pairs an evaluation scores: a dataset in its folder, or two folders of finished images."""
 
 import re
+from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,19 +64,23 @@ def _plain(text: str) -> str:
 def find_folders(finished: str | Path, clean: str | Path) -> Benchmark:
     """Pair finished images with their ground truth: by the same stem, else by the same number.
 
+    Of several numbers in the names, those that pair most images with most partners.
+
     Args:
         finished: folder of images under test.
         clean: folder of ground truth; it may hold more.
 
     Raises:
-        DataError: a folder is missing or empty.
+        DataError: a folder is missing or empty, or two numbers pair all images.
     """
     tests, truths = image_files_of(Path(finished)), image_files_of(Path(clean))
     pairs, problems = [], []
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for truth in truths:
+        by_stem[truth.stem].append(truth)
+    by_number = _by_number([test for test in tests if test.stem not in by_stem], truths)
     for test in tests:
-        partners = [truth for truth in truths if truth.stem == test.stem]
-        if not partners and (number := _number(test)) is not None:
-            partners = [truth for truth in truths if _number(truth) == number]
+        partners = by_stem.get(test.stem) or by_number.get(test, [])
         if len(partners) != 1:
             found = "none" if not partners else " and ".join(path.name for path in partners)
             problems.append(
@@ -85,6 +91,32 @@ def find_folders(finished: str | Path, clean: str | Path) -> Benchmark:
     return Benchmark(f"{finished} against {clean}", Path(finished), pairs, problems)
 
 
-def _number(path: Path) -> int | None:
-    digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-    return int(digits[0]) if digits else None
+def _by_number(tests: list[Path], truths: list[Path]) -> dict[Path, list[Path]]:
+    """The truths that share a number with each image, by its place in their names."""
+    best: dict[Path, list[Path]] = {}
+    paired = (-1, -1)
+    numbers = {path: [int(n) for n in re.findall("[0-9]+", path.stem)] for path in tests + truths}
+    places = [
+        range(max((len(numbers[path]) for path in paths), default=0)) for paths in (tests, truths)
+    ]
+    for ours, theirs in product(*places):
+        having: dict[int, list[Path]] = defaultdict(list)
+        for truth in truths:
+            if theirs < len(numbers[truth]):
+                having[numbers[truth][theirs]].append(truth)
+        found = {
+            test: having[numbers[test][ours]]
+            for test in tests
+            if ours < len(numbers[test]) and numbers[test][ours] in having
+        }
+        single = [partners[0] for partners in found.values() if len(partners) == 1]
+        count = len(single), len(set(single))
+        if len(tests) > 1 and paired == (len(tests), 1) and count[0] == len(tests) < 2 * count[1]:
+            one, other = next(iter(best.items())), found[tests[0]]
+            raise DataError(
+                f"{one[0]} may belong to {one[1][0].name}, as all the images then would, or to "
+                f"{other[0].name}; name them like their partners."
+            )
+        if count > paired:
+            best, paired = found, count
+    return best

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from raincleave import load
+from raincleave.benchmarks import find_folders
 from raincleave.cli import run
+from raincleave.errors import DataError
 from raincleave.evaluation import ImageScores, Score, Scores, strict_float32
 from raincleave.metrics import psnr, ssim
 from raincleave.models import DRN
@@ -283,6 +285,36 @@ def test_mistakes_get_one_sentence(root, model, capsys, args, sentence):
 def test_a_dataset_is_found_by_name_below_its_root(root, capsys):
     assert run(["evaluate", "--root", str(root.parent), "--data", "Rain100H"]) == 0
     assert "4 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("finished", "clean", "partner"),
+    [
+        ("drn-77x77_{:03}.png", "{:03}.png", lambda k: k),
+        ("{}_2x.png", "norain-{:03}.png", lambda k: k),
+        ("{}_9.png", "{:03}.png", lambda k: k),
+        ("Rain100H_{}.png", "Rain100H-clean-{}.png", lambda k: k),
+    ],
+)
+def test_finished_images_are_paired_by_the_number_that_tells(tmp_path, finished, clean, partner):
+    black = np.zeros((12, 12, 3), np.uint8)
+    for k in range(1, 15):
+        write(tmp_path / "finished" / finished.format(k), black)
+        write(tmp_path / "clean" / clean.format(k), black)
+    found = find_folders(tmp_path / "finished", tmp_path / "clean")
+    assert found.problems == []
+    expected = {finished.format(k): clean.format(partner(k)) for k in range(1, 15)}
+    paired = {pair.rainy.path.name: pair.clean.path.name for pair in found.pairs}
+    assert paired == expected
+
+
+def test_where_two_numbers_pair_all_none_is_guessed(tmp_path):
+    black = np.zeros((12, 12, 3), np.uint8)
+    for k in range(1, 15):
+        write(tmp_path / "finished" / f"12_{k}.png", black)
+        write(tmp_path / "clean" / f"{k}.png", black)
+    with pytest.raises(DataError, match=r"12_1\.png may belong to 12\.png, .*, or to 1\.png"):
+        find_folders(tmp_path / "finished", tmp_path / "clean")
 
 
 def test_finished_images_need_one_partner_each(root, tmp_path, capsys):
