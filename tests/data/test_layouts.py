@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raincleave.data.audit import audit
-from raincleave.data.layouts import LAYOUTS, NoPairsError, find_pairs
+from raincleave.data.layouts import LAYOUTS, NoPairsError, find_pairs, scan
 from raincleave.data.pairs import RainPairs, read_pair
 from raincleave.errors import DataError
 
@@ -126,6 +126,33 @@ def test_two_names_for_one_number(tmp_path, build, scene, write):
     write(tmp_path / "groundtruth/001_GT.png", scene(1))
     with pytest.raises(DataError, match=r"001_GT\.png and .*1\.png are the same pair's"):
         find_pairs(tmp_path)
+
+
+def test_names_that_are_in_part_like_a_benchmark_s(tmp_path, scene, write):
+    for folder in ("groundtruth", "rainy"):
+        for name in ("1", "2", "house", "street"):
+            write(tmp_path / folder / f"{name}.png", scene(len(name)))
+    found = find_pairs(tmp_path)
+    assert found.layout.name == "two folders"
+    assert {pair.name for pair in found.pairs} == {"1", "2", "house", "street"}
+
+
+def test_of_several_lists_none_is_guessed(tmp_path, build):
+    build(tmp_path, "SPA list")
+    (listed,) = tmp_path.glob("*.txt")
+    (tmp_path / "train.txt").write_text(listed.read_text())
+    with pytest.raises(DataError, match=rf"several lists of pairs, {listed.name}, train\.txt"):
+        find_pairs(tmp_path)
+
+
+def test_what_has_too_many_partners_is_left_out(tmp_path, build, scene, write):
+    build(tmp_path, "own folders")
+    before = scan(tmp_path)
+    first = before.pairs[0]
+    write(first.rainy.path.with_suffix(".jpg"), scene(1))
+    found = scan(tmp_path)
+    assert "has 2 rainy partners, not 1" in found.problems[0]
+    assert [pair.name for pair in found.pairs] == [pair.name for pair in before.pairs[1:]]
 
 
 def test_wrong_root(tmp_path, build, scene, write):

@@ -7,7 +7,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch.utils.data import DataLoader
 
 from raincleave.data.layouts import find_pairs
@@ -169,6 +169,26 @@ def test_reading_odd_pictures(tmp_path: Path):
     Image.fromarray(wide).save(tmp_path / "wide.png")
     assert read_image(Picture(tmp_path / "wide.png", "right")).unique().tolist() == [9]
     assert read_size(Picture(tmp_path / "wide.png", "left")) == (2, 2)
+
+
+def test_a_size_is_read_without_the_pixels(tmp_path: Path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(noise)
+    picture.save(tmp_path / "plain.png")
+    picture.save(tmp_path / "lying.png", exif=exif)
+    data = (tmp_path / "lying.png").read_bytes()
+    start, end = data.index(b"eXIf") - 4, data.index(b"IEND") - 4
+    length = int.from_bytes(data[start : start + 4], "big") + 12
+    chunk = data[start : start + length]
+    late = data[:start] + data[start + length : end] + chunk + data[end:]
+    (tmp_path / "late.png").write_bytes(late)
+    for name, size in (("plain", (200, 300)), ("lying", (300, 200)), ("late", (300, 200))):
+        assert read_image(Picture(tmp_path / f"{name}.png")).shape[1:] == size
+        assert read_size(Picture(tmp_path / f"{name}.png")) == size
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: 1 / 0)
+    assert read_size(Picture(tmp_path / "plain.png")) == (200, 300)
 
 
 def test_deep_pictures_are_scaled_and_rounded(tmp_path: Path):

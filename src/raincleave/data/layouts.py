@@ -77,12 +77,13 @@ def scan(root: str | Path) -> Found:
     listed = _read_list(root)
     if listed is not None:
         return listed
+    # The one that knows most: names of one's own may in part be like those of a benchmark.
+    joined = [made for layout in LAYOUTS if layout.clean and (made := _join(root, files, layout))]
+    if joined:
+        return max(joined, key=lambda made: made[0])[1]
     for layout in LAYOUTS:
-        found = (
-            _scan_halves(root, files, layout) if not layout.clean else _join(root, files, layout)
-        )
-        if found is not None:
-            return found
+        if not layout.clean and (halves := _scan_halves(root, files, layout)):
+            return halves
     raise _why_not(root, files)
 
 
@@ -112,7 +113,8 @@ def _keys(files: Sequence[str], pattern: str) -> dict[int | str, list[str]]:
     return keys
 
 
-def _join(root: Path, files: Sequence[str], layout: Layout) -> Found | None:
+def _join(root: Path, files: Sequence[str], layout: Layout) -> tuple[int, Found] | None:
+    """How many of the files a layout knows, and the pairs they make; None if there are none."""
     clean, rainy = _keys(files, layout.clean), _keys(files, layout.rainy)
     if not clean.keys() & rainy.keys():
         return None
@@ -121,8 +123,10 @@ def _join(root: Path, files: Sequence[str], layout: Layout) -> Found | None:
         Pair(wet, Picture(root / wet), Picture(root / dry[0]), PurePosixPath(dry[0]).stem)
         for key, dry in clean.items()
         for wet in rainy.get(key, [])
+        if key not in problems
     ]
-    return Found(root, layout, _named(pairs), problems)
+    known = {file for keys in (clean, rainy) for group in keys.values() for file in group}
+    return len(known), Found(root, layout, _named(pairs), list(problems.values()))
 
 
 def _unmatched(
@@ -130,21 +134,21 @@ def _unmatched(
     clean: dict[int | str, list[str]],
     rainy: dict[int | str, list[str]],
     layout: Layout,
-) -> list[str]:
+) -> dict[int | str, str]:
     """One sentence for each file whose partners are missing or too many."""
     hint = f"files are named like {layout.example}"
-    problems = []
+    problems: dict[int | str, str] = {}
     for key, wet in sorted(rainy.items(), key=lambda item: item[1]):
         if key not in clean:
-            problems.append(f"{root / wet[0]} has no clean partner; {hint}.")
+            problems[key] = f"{root / wet[0]} has no clean partner; {hint}."
     for key, dry in sorted(clean.items(), key=lambda item: item[1]):
         count = len(rainy.get(key, []))
         if len(dry) > 1:
-            problems.append(f"{root / dry[0]} and {root / dry[1]} are the same pair's clean image.")
+            problems[key] = f"{root / dry[0]} and {root / dry[1]} are the same pair's clean image."
         elif count == 0:
-            problems.append(f"{root / dry[0]} has no rainy partner; {hint}.")
+            problems[key] = f"{root / dry[0]} has no rainy partner; {hint}."
         elif layout.ratio and count != layout.ratio:
-            problems.append(f"{root / dry[0]} has {count} rainy partners, not {layout.ratio}.")
+            problems[key] = f"{root / dry[0]} has {count} rainy partners, not {layout.ratio}."
     return problems
 
 
@@ -165,6 +169,7 @@ def _scan_halves(root: Path, files: Sequence[str], layout: Layout) -> Found | No
 def _read_list(root: Path) -> Found | None:
     """SPA-Data's lists: a rainy and a clean path a line, relative to the list's folder."""
     spa = next(layout for layout in LAYOUTS if layout.name == "SPA-Data")
+    lists = []
     for text in sorted(root.glob("*.txt")):
         lines = [line.split() for line in text.read_text("utf-8", "replace").splitlines()]
         lines = [line for line in lines if line]
@@ -173,8 +178,13 @@ def _read_list(root: Path) -> Found | None:
             for line in lines
         )
         if is_list:
-            return _follow_list(root, text, lines, spa)
-    return None
+            lists.append((text, lines))
+    if len(lists) > 1:
+        names = ", ".join(text.name for text, _ in lists)
+        raise DataError(
+            f"{root} holds several lists of pairs, {names}; leave the one that is meant."
+        )
+    return _follow_list(root, *lists[0], spa) if lists else None
 
 
 def _follow_list(root: Path, text: Path, lines: list[list[str]], layout: Layout) -> Found:

@@ -1,5 +1,6 @@
 """Pictures of a dataset on disk, whole or one half of them: found, measured, read as uint8 RGB."""
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
@@ -70,15 +71,32 @@ def read_size(picture: Picture) -> tuple[int, int]:
         with files.opened(picture.path) as image:
             width, height = image.size
             # Of a TIFF, Pillow gives the upright size by itself.
-            sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            if sideways and image.format != "TIFF":
+            if image.format != "TIFF" and _is_sideways(image, picture.path):
                 width, height = height, width
     except ImageError as error:
         raise DataError(str(error)) from error
-    except Exception as error:  # Pillow reads the EXIF tags only now
-        raise DataError(f"{picture.path} has EXIF tags that cannot be read ({error}).") from error
     left, _, right, _ = _half_box(width, height, picture.half)
     return height, right - left
+
+
+def _is_sideways(image: Image.Image, path: Path) -> bool:
+    if image.format == "PNG" and "exif" not in image.info and not _has_late_exif(path):
+        return False  # asked for its tags, Pillow would decode the whole of it
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except Exception:  # tags that cannot be read are left out, as in reading
+        return False
+
+
+def _has_late_exif(path: Path) -> bool:
+    """Whether a PNG has its EXIF tags behind the pixels, where they may be."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def read_image(picture: Picture) -> Tensor:
