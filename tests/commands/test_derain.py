@@ -93,6 +93,17 @@ def test_model_stages_and_file_output(here, loaded):
         assert image.format == "TIFF"
 
 
+def test_a_huge_picture_is_asked_for(here, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600_000)
+    draw("a.png", size=(1300, 1000))
+    assert run(["derain", "a.png"]) == 1
+    assert "a.png has more pixels" in (said := capsys.readouterr().err)
+    assert "--max-megapixels" in said
+    assert run(["derain", "a.png", "--max-megapixels", "1.4"]) == 0
+    assert run(["derain", "a.png", "--max-megapixels", "1.2", "--overwrite"]) == 1
+    assert Image.MAX_IMAGE_PIXELS == 600_000
+
+
 def test_every_suffix_that_is_written_names_a_file(here):
     draw("in/a.jfif")
     for target in ("b.tga", "b.jfif", "b.jp2"):

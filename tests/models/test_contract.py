@@ -213,6 +213,12 @@ def test_a_loss_first_asked_for_without_gradients_trains_all_the_same():
     assert x.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("stages", ["all", 2.5, True])
+def test_stages_that_are_no_number_are_refused(stages):
+    with pytest.raises(ConfigError, match="stages is a number from 1 up, 'auto' or None, not"):
+        SMALL["drn"]().derain(torch.rand(3, 8, 8), stages=stages)
+
+
 def test_an_unknown_loss_is_named():
     with pytest.raises(ConfigError, match="there is no loss 'l7'"):
         DRN(loss="l7")

@@ -5,7 +5,7 @@ from argparse import SUPPRESS
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,15 @@ def add_arguments(parser: Any) -> None:
         action="store_true",
         help="replace results that are there, and originals where OUT names them",
     )
-    parser.add_function_arguments(derain_files, skip={"inputs", "output", "overwrite"})
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help="refuse larger pictures; if not given, those above 179, since a small file of an "
+        "enemy's can unpack to more than the memory holds",
+    )
+    by_hand = {"inputs", "output", "overwrite", "max_megapixels"}
+    parser.add_function_arguments(derain_files, skip=by_hand)
 
 
 def derain_files(
@@ -60,6 +68,7 @@ def derain_files(
     ensemble: Literal[1, 2, 4] = 1,
     backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
     device: str = "auto",
+    max_megapixels: float | None = None,
     overwrite: bool = False,
 ) -> int:
     """Remove the rain from pictures and videos.
@@ -84,6 +93,8 @@ def derain_files(
             two or four times the work.
         backend: what computes; all but torch must be installed as extras.
         device: auto, cpu, cuda, cuda:1, mps ...; auto takes the GPU if there is one.
+        max_megapixels: larger pictures are refused; if not given, those above 179, since a small
+            file of an enemy's can unpack to more than the memory holds.
         overwrite: replace results that are there, and originals where the output names them.
 
     Returns:
@@ -109,7 +120,8 @@ def derain_files(
         backend=(backend, "torch"),
     )
     sweep(job.target for job in todo)
-    failed = _run(todo, load_on(model, device), options, console) if todo else 0
+    with _opening(max_megapixels):
+        failed = _run(todo, load_on(model, device), options, console) if todo else 0
     written = len(todo) - failed
     if len(todo) == written == 1:
         print(f"wrote {todo[0].target}")
@@ -117,6 +129,20 @@ def derain_files(
         to = f" to {output}" if output and written else ""
         print(f"wrote {written} of {len(todo)} pictures{to}")
     return 1 if failed or missing else 0
+
+
+@contextmanager
+def _opening(max_megapixels: float | None) -> Iterator[None]:
+    """Within, Pillow opens pictures of so many megapixels."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    if max_megapixels is not None:
+        Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6 / 2)  # it refuses twice as many
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _kept(done: list[Path]) -> list[str]:

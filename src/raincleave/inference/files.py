@@ -191,8 +191,8 @@ def _unreadable(name: str, error: Exception) -> ImageError:
         return ImageError(f"{name} is not an image that Pillow can read.")
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(
-            f"{name} has more pixels than Pillow opens unasked; if you trust it, "
-            "raise PIL.Image.MAX_IMAGE_PIXELS."
+            f"{name} has more pixels than Pillow opens unasked; if you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS, or give `raincleave derain` a --max-megapixels."
         )
     if isinstance(error, OSError) and error.errno:
         return ImageError(f"{name} cannot be read: {_reason(error)}.")

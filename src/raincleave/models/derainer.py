@@ -159,8 +159,10 @@ class Derainer(Pretrained):
                 is kept as it is.
             stages: stop after this many stages: faster, and less thorough. ``"auto"`` stops where
                 the middle of the image changes no more; `stages_run` tells how many that were.
-            precision: ``"32"`` is float32; ``"fast"`` computes the features in half precision where
-                the hardware does so natively, and moves no pixel by more than some 8-bit levels.
+            precision: ``"32"`` is float32, on newer NVIDIA GPUs by TF32 where PyTorch's settings
+                allow it, as they do unasked; ``"fast"`` computes the features in half precision
+                where the hardware does so natively, and moves no pixel by more than some 8-bit
+                levels.
             tile: ``"auto"`` cuts the image into tiles where memory asks for it, None never does; a
                 number is the side of a tile in pixels.
             halo: how many pixels around a tile the network sees too: ``"exact"``, all that have
@@ -181,6 +183,8 @@ class Derainer(Pretrained):
                 not fit into memory.
             ConfigError: an option makes no sense.
         """
+        if not (stages in (None, "auto") or type(stages) is int):
+            raise ConfigError(f"stages is a number from 1 up, 'auto' or None, not {stages!r}.")
         rainy, restore = to_tensor(image)
         like = next(self.parameters())
         half = dtype_of(precision, like.device) if like.dtype == torch.float32 else None
