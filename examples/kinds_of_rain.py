@@ -3,12 +3,15 @@
     python examples/kinds_of_rain.py PHOTOS drn-7x7 drn-7x7.heavy --images 50
     python examples/kinds_of_rain.py PHOTOS drn-7x7 --kinds soft hard "soft, long" --side 256
     python examples/kinds_of_rain.py PHOTOS rranet.real --kinds real --by-strength
+    python examples/kinds_of_rain.py PHOTOS rranet.real --kinds real --best-exposure
 
 PHOTOS is a folder of clean photographs that no network was trained on; each kind of rain is drawn
 on the same ones. Printed are PSNR / SSIM (csdwren), means; *dry* against the photograph itself, no
 more than 100 dB. A kind that training did not show stays: a network trained on slants up to 30
 degrees gains nothing at 45. ``--by-strength`` parts each kind by the PSNR of the rainy photograph:
-where there is little to remove, a network may take more than the rain.
+where there is little to remove, a network may take more than the rain. ``--best-exposure`` scores
+the networks once more with the brightness and contrast that come closest to the photograph: how
+much light the mist of real rain has added, no network can know for sure.
 """
 
 import argparse
@@ -49,16 +52,28 @@ STRENGTHS = (0, 22, 26, 30, 34, 100)
 a dry one, of 100 dB, is in none."""
 
 
-def measure(networks, photos, kind, side=None):
-    """[(PSNR, SSIM) of each photograph] for the rainy ones, and for what each network makes."""
+def exposed(image, clean):
+    """The image in the brightness and contrast that come closest to the clean one."""
+    levels = torch.stack([image.flatten(), torch.ones(image.numel())], 1)
+    fit = torch.linalg.lstsq(levels, clean.flatten()[:, None]).solution
+    return (levels @ fit).view_as(image).clamp(0, 1)
+
+
+def measure(networks, photos, kind, side=None, exposure=False):
+    """[(PSNR, SSIM) of each photograph] for the rainy ones, and for what each network makes.
+
+    With ``exposure`` once more for what each makes, `exposed`.
+    """
     rain = KINDS.get(kind, "heavy" if kind == "dry" else kind)
     generator = torch.Generator().manual_seed(0)
     renderer = RainRenderer(rain, p=float(kind != "dry"), generator=generator)
-    scores = [[] for _ in range(1 + len(networks))]
+    scores = [[] for _ in range(1 + len(networks) * (1 + exposure))]
     for path in photos:
         clean = middle(read_image(Picture(path))[None].float() / 255, side)
         rainy = (renderer(clean).rainy * 255).round() / 255
         images = [rainy, *(network.derain(rainy).clamp(0, 1) for network in networks)]
+        if exposure:
+            images += [exposed(image, clean) for image in images[1:]]
         for column, image in zip(scores, images, strict=True):
             # The PSNR of a picture with itself is infinite.
             column.append((min(psnr(image, clean).item(), 100), ssim(image, clean).item()))
@@ -87,15 +102,18 @@ def main():
     parser.add_argument("--images", type=int, default=50, help="so many, evenly taken")
     parser.add_argument("--side", type=int, help="only the middle of each, so many pixels")
     parser.add_argument("--by-strength", action="store_true", help="strong and weak rain apart")
+    parser.add_argument("--best-exposure", action="store_true", help="their light set right too")
     parser.add_argument("--kinds", nargs="+", default=PRINTED, choices=[*PRINTED, *KINDS])
     args = parser.parse_args()
     photos = evenly(image_files_of(args.photos), args.images)
     networks = [load(name) for name in args.models]
     labels = [short_name(name) for name in args.models]
+    if args.best_exposure:
+        labels += [f"{label}, best exposure" for label in labels]
     print(f"| {len(photos)} photographs | rainy | {' | '.join(labels)} |")
     print("|---|" + "---|" * (1 + len(labels)))
     for kind in args.kinds:
-        scores = measure(networks, photos, kind, args.side)
+        scores = measure(networks, photos, kind, args.side, args.best_exposure)
         print(row(kind, scores), flush=True)
         if args.by_strength:
             for label, some in parts(scores):

@@ -23,6 +23,14 @@ def test_single_kinds_are_chosen(example, pairs, nothing, kind):
     assert row.startswith(f"| {kind} | ")
 
 
+def test_the_best_exposure_is_no_worse(example, pairs, nothing):
+    options = pairs / "clean", nothing, "--images", "3", "--side", "48", "--kinds", "real"
+    head, _, row = example("kinds_of_rain", *options, "--best-exposure")
+    assert head == "| 3 photographs | rainy | nothing | nothing, best exposure |"
+    _, _, plain, fitted = row.strip("| ").split(" | ")
+    assert float(fitted.split(" / ")[0]) > float(plain.split(" / ")[0]) + 0.1
+
+
 def test_strong_and_weak_rain_apart(example, pairs, nothing):
     options = pairs / "clean", nothing, "--images", "4", "--side", "48", "--kinds", "real"
     head, _, whole, *rows = example("kinds_of_rain", *options, "--by-strength")
