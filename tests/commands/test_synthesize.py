@@ -93,6 +93,16 @@ def test_refusals(photos, tmp_path, capsys, options, told):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_place_that_will_not_do_is_told(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert _synthesize(photos, tmp_path / "file") == 1
+    assert "file can be no folder for the pairs (" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/synthesis.json").touch()
+    assert _synthesize(photos, tmp_path / "out") == 1
+    assert "synthesis.json is damaged; delete it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("part", ["clean", "rainy"])
 def test_photos_are_not_written_among(photos, tmp_path, capsys, part):
     photos.rename(tmp_path / part)

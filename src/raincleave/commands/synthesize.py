@@ -110,10 +110,16 @@ def _photos(folder: Path) -> list[Path]:
 def _settle(out: Path, settings: dict[str, Any]) -> None:
     """Note the settings in ``out``, or see that they are those it was begun with."""
     note = out / _SETTINGS
-    for folder in ("rainy", "clean"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in ("rainy", "clean"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out} can be no folder for the pairs ({error.strerror}).") from error
     if note.exists():
-        before = json.loads(note.read_text("utf-8"))
+        try:
+            before = dict(json.loads(note.read_text("utf-8")))
+        except ValueError:
+            raise DataError(f"{note} is damaged; delete it, or choose another folder.") from None
         if before != settings:
             told = ", ".join(f"{key} {value}" for key, value in before.items())
             raise ConfigError(f"{out} was begun with {told}; choose another folder or the same.")
