@@ -167,6 +167,24 @@ def test_odd_sizes_and_what_the_network_changes(tmp_path):
     assert np.abs(frames[0][1][15, 20].astype(int) - (55, 215, 195)).max() <= 4
 
 
+def test_a_phone_s_place_stays(tmp_path):
+    plain, source = make(tmp_path / "plain.mov"), tmp_path / "in.mov"
+    place = {"com.apple.quicktime.location.ISO6709": "+52.5200+013.4050/"}
+    with (
+        av.open(str(plain)) as given,
+        av.open(str(source), "w", options={"movflags": "use_metadata_tags"}) as made,
+    ):
+        made.metadata.update(place)
+        video = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                made.mux(packet)
+    derain_video(source, tmp_path / "out.mov", lambda x: x)
+    with av.open(str(tmp_path / "out.mov")) as result:
+        assert place.items() <= result.metadata.items()
+
+
 def test_one_damaged_piece_costs_one_frame(tmp_path):
     source = make(tmp_path / "in.mp4")
     with av.open(str(source)) as given:

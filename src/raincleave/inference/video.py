@@ -56,8 +56,15 @@ def derain_video(
             "videos need PyAV, which is not installed; pip install 'raincleave[video]' brings it."
         ) from error
     try:
-        with whole(target) as part, av.open(str(source)) as given, av.open(str(part), "w") as made:
-            return _transcode(given, made, target.suffix.lower(), derain, progress, say=say)
+        suffix = target.suffix.lower()
+        # Where a phone says the place and the date, in names that no other container has.
+        flags = {"movflags": "use_metadata_tags"} if suffix == ".mov" else {}
+        with (
+            whole(target) as part,
+            av.open(str(source)) as given,
+            av.open(str(part), "w", options=flags) as made,
+        ):
+            return _transcode(given, made, suffix, derain, progress, say=say)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         if isinstance(error, ImageError):
             raise
