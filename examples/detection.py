@@ -13,10 +13,10 @@ As it printed for the first 20 pairs of Rain100L and of Rain100H with drn-7x7:
 | | PSNR | edges | matches | right |
 |---|---|---|---|---|
 | Rain100L, rainy | 26.18 | 0.781 | 112.8 | 89.9 % |
-| Rain100L, derained | 33.01 | 0.899 | 202.4 | 92.2 % |
+| Rain100L, derained | 33.51 | 0.898 | 208.0 | 91.3 % |
 | Rain100L, clean | inf | 1.000 | 283.9 | 94.5 % |
 | Rain100H, rainy | 13.28 | 0.582 | 5.8 | 37.3 % |
-| Rain100H, derained | 24.10 | 0.761 | 71.5 | 85.0 % |
+| Rain100H, derained | 26.08 | 0.787 | 94.4 | 85.2 % |
 | Rain100H, clean | inf | 1.000 | 285.0 | 94.6 % |
 """
 
