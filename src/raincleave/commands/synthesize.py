@@ -1,6 +1,5 @@
 """``raincleave synthesize``: a rainy dataset from a folder of clean photos."""
 
-import hashlib
 import io
 import json
 import sys
@@ -158,12 +157,12 @@ def _make(task: _Task) -> str:
     """Render and write one pair; the clean image last, since it marks the pair as done."""
     import torch
 
+    from raincleave.data.pairs import seeded
     from raincleave.data.synthesis import RainRenderer
 
     try:
         clean = read_image(Picture(task.photo))
-        digest = hashlib.sha256(f"{task.seed}/{task.name}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        generator = seeded(task.seed, task.name)
         with torch.no_grad():
             rainy = RainRenderer(task.preset)(clean[None] / 255, generator=generator).rainy[0]
         levels = (rainy * 255).round().clamp(0, 255).to(torch.uint8)

@@ -140,11 +140,6 @@ class RainDataModule(LightningDataModule):
         options = self._options | {"sampler": sampler, "drop_last": drop_last}
         return _LateLoader(self.train_set, batch_size=self.batch_size, **options)
 
-    def generator(self, serial: int) -> torch.Generator:
-        """What falls on the images of a batch: by the seed and the first one's number alone."""
-        digest = hashlib.sha256(f"{self.seed}/{serial}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
     def _items_done(self) -> int:
         """Patches of the current epoch that this rank had before the run was resumed."""
         if self.trainer is None:

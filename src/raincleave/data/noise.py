@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from raincleave.data.pairs import seeded
 from raincleave.data.synthetic import SyntheticRain
 from raincleave.errors import DataError
 
@@ -42,6 +43,6 @@ class GaussianNoise(SyntheticRain):
         """Add the noise, on the device the batch is on, the same for the same images."""
         clean: Tensor = batch["clean"]
         serial = int(batch["serial"][0])
-        generator = self.generator(serial)
+        generator = seeded(self.seed, serial)
         noise = torch.randn(clean.shape, generator=generator).to(clean) * (self.sigma / 255)
         return {**batch, "rainy": clean + noise, "clean": clean}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raincleave.data.base import RainDataModule, split_scenes
 from raincleave.data.layouts import find_pairs
-from raincleave.data.pairs import CleanImages
+from raincleave.data.pairs import CleanImages, seeded
 from raincleave.data.pictures import image_files_of
 from raincleave.data.synthesis import RainRenderer
 from raincleave.data.textures import RainTextures
@@ -77,7 +77,7 @@ class SyntheticRain(RainDataModule):
         """Let it rain: ``clean`` gets its ``rainy``, on the device the batch is on."""
         clean: Tensor = batch["clean"]
         first = int(batch["serial"][0])
-        generator = self.generator(first)
+        generator = seeded(self.seed, first)
         training = self.trainer is not None and self.trainer.training
         rainy, kinds = torch.empty_like(clean), len(self.renderers)
         for kind, renderer in enumerate(self.renderers):

@@ -111,12 +111,13 @@ class RainTextures:
                 F.avg_pool2d(mask, size, _CELL)[0, 0]
                 for mask, size in zip(self.masks, sizes, strict=True)
             ]
-            best = [share.min() for share in shares]
+            clearest = min(share.min() for share in shares)
             found, weights = [], []
             for texture, (share, size) in enumerate(zip(shares, sizes, strict=True)):
+                best = share.min()
                 # One too small or too saturated for the size gives its clearest place, if any.
-                clear = share <= best[texture].clamp(min=self.max_masked)
-                clear &= (share <= 10 * self.max_masked) | (best[texture] == min(best))
+                clear = share <= best.clamp(min=self.max_masked)
+                clear &= (share <= 10 * self.max_masked) | (best == clearest)
                 centres = clear.nonzero() * _CELL + (torch.tensor(size) - 1) / 2
                 found.append(F.pad(centres, (1, 0), value=texture))
                 weights.append(torch.full((len(centres),), 1 / max(1, len(centres))))
