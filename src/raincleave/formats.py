@@ -50,11 +50,14 @@ def format_of(path: Path) -> str:
 
 
 def can_write(path: Path) -> bool:
-    """Whether a file's suffix names a format that Pillow, by itself, writes."""
+    """Whether a file's suffix names a format that Pillow writes.
+
+    Raises:
+        ImageError: it is HEIC, and pillow-heif is not installed.
+    """
     from PIL import Image
 
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    return kind in Image.SAVE
+    return format_of(path) in Image.SAVE
 
 
 def _is_heic(path: str | os.PathLike[str]) -> bool:

@@ -118,8 +118,11 @@ def bench(
 
 
 def _finite(row: Row) -> dict[str, Any]:
-    """A row for JSON, which has no number for infinity: what is equal has no PSNR."""
-    return {k: None if v == math.inf else v for k, v in asdict(row).items()}
+    """A row for JSON; figures that are not finite become null, as the PSNR of what is equal."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(row).items()
+    }
 
 
 def _parse(size: str) -> tuple[int, int]:
