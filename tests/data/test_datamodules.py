@@ -130,6 +130,13 @@ def test_heavy_and_light_sets_are_told_apart(tmp_path, build, monkeypatch):
     assert find_dataset(tmp_path, "Rain100H").name.startswith("Rain100H (")
 
 
+def test_light_rain_is_not_trained_on_for_heavy(tmp_path, build):
+    build(tmp_path, "RainTrain")
+    with pytest.raises(DataError, match="is not RainTrainH but RainTrainL, by its rain"):
+        Rain100H(tmp_path, patch_size=16).setup("fit")
+    Rain100L(tmp_path, patch_size=16).setup("fit")
+
+
 def test_a_dataset_goes_by_its_other_names(tmp_path, monkeypatch):
     layout = next(layout for layout in LAYOUTS if layout.name == "Rain1400")
     found = Found(tmp_path, layout, [None] * 1400, [])

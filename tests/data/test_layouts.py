@@ -168,6 +168,14 @@ def test_wrong_root(tmp_path, build, scene, write):
         find_pairs(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("case", ["SPA numbers", "Rain1200"])
+def test_a_dataset_beside_others_does_not_stand_for_them(tmp_path, build, case):
+    build(tmp_path / "one", case)
+    build(tmp_path / "two", "Rain100")
+    with pytest.raises(NoPairsError, match="its folders one, two do"):
+        find_pairs(tmp_path)
+
+
 def test_photos_are_not_taken_for_side_by_side(tmp_path, scene, write):
     for number in range(9):
         write(tmp_path / f"{number}.png", np.hstack([scene(number), scene(number + 100)]))

@@ -1,6 +1,7 @@
 """What a dataset folder really holds: its edition, its broken files, its overlap with another."""
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -174,24 +175,26 @@ def mistaken(found: Found, name: str) -> str | None:
 
     Args:
         found: the folder's pairs.
-        name: what it is taken for, such as ``"Rain100L"``.
+        name: what it is taken for, such as ``"Rain100L"``, or trained for.
 
     Returns:
-        A sentence; None where ``name`` is right, or is neither of the layout's two.
+        A sentence; None where the rain is as heavy or light as the name's H or L says, or where
+        the name or the layout says nothing of the kind.
     """
-    two = found.layout.name.split("/")
-    if len(two) < 2 or name.lower() not in (one.lower() for one in two):
+    letter = re.fullmatch(r"rain(?:train|\d+)([hl])", name, re.IGNORECASE)
+    if letter is None or "/" not in found.layout.name:
         return None
+    (meant,) = (two for two in found.layout.name.split("/") if two[-1] == letter[1].upper())
     some = [_look(pair) for pair in found.pairs[:: max(1, len(found.pairs) // 5)][:5]]
     rains = [seen.rain for seen in some if seen.size]
     if not rains:
         return None
     rain = sum(rains) / len(rains)
     really = _which(found, rain)
-    if really.lower() == name.lower():
+    if really == meant:
         return None
     return (
-        f"{found.root} is not {name} but {really}, by its rain, which adds {rain:.0f} of 255 to "
+        f"{found.root} is not {meant} but {really}, by its rain, which adds {rain:.0f} of 255 to "
         "the brightness."
     )
 

@@ -91,7 +91,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "Rain_Heavy/1.jpg, Rain_Medium/1.jpg and Rain_Light/1.jpg, each rainy and clean side by "
         "side",
         "",
-        r"(?:.*_)?(?:Heavy|Medium|Light)/(?:[^/]+/)?(?P<stem>[^/]+)",
+        r"(?:[^/]*_)?(?:Heavy|Medium|Light)/(?:[^/]+/)?(?P<stem>[^/]+)",
         {
             12000: "training set of Rain1200 (DID-MDN), 4,000 pairs of each density",
             1200: "test set of Rain1200 (DID-MDN)",
@@ -101,8 +101,8 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "SPA-Data",
         "000.png and 000gt.png, or a text file with two paths a line",
-        r"(?:.*/)?(?P<number>\d+)gt",
-        r"(?:.*/)?(?P<number>\d+)",
+        rf"(?:(?:{_CLEAN})/)?(?P<number>\d+)gt",
+        rf"(?:(?:{_RAINY})/)?(?P<number>\d+)",
         {1000: "test set of SPA-Data", 638492: "training set of SPA-Data, complete"},
     ),
     Layout(
