@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import getdoc
+from io import TextIOWrapper
 
 from raincleave import __version__
 from raincleave.errors import RaincleaveError
@@ -128,4 +129,8 @@ def _objection(command: str, error: str, options: Iterable[str]) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files that a terminal has no letters for must not end a run half way.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

@@ -181,12 +181,17 @@ def _score_json(score: Score) -> dict[str, float | None]:
 def write_json(report: Report, path: Path) -> None:
     """Write `to_json`, whole or not at all."""
     with whole(path) as part:
-        part.write_text(json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n"
+        # What is no UTF-8 in a file's name becomes an escape, which in JSON reads back.
+        part.write_text(text, "utf-8", "backslashreplace")
 
 
 def write_csv(report: Report, path: Path) -> None:
     """Write the per-image values: a row for each image and stage, stage 0 being the input."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        whole(path) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(
             ["model", "image", "width", "height", "stage", "psnr", "ssim", "seconds", "protocol"]

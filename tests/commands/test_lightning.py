@@ -335,6 +335,15 @@ def test_mistakes_get_one_sentence(words, message, pairs, capsys):
     assert re.search(message, told), told
 
 
+def test_help_tells_the_recipes(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(["fit", "--help"])
+    told = capsys.readouterr().out
+    assert all(f"--{name} " in told for name in ("config", "model", "data", "init_from"))
+    assert "recipe:NAME: brn-6, " in told
+    assert set(re.findall(r"srn-6|drn-7x7-heavy", told)) == {"srn-6", "drn-7x7-heavy"}
+
+
 def test_weights_of_another_network_are_refused(pairs, capsys):
     SRN(stages=1, res_blocks=1).save("srn.safetensors")
     words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, "--model.init_from=srn.safetensors"]

@@ -1,5 +1,9 @@
 """``raincleave synthesize`` as people type it."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,7 @@ import pytest
 from PIL import Image
 
 from raincleave.cli import run
-from raincleave.data.layouts import find_pairs
+from raincleave.data.layouts import find_pairs, scan
 
 
 @pytest.fixture
@@ -119,3 +123,37 @@ def test_photos_that_would_collide(photos, tmp_path, capsys):
     assert "would have the same name" in capsys.readouterr().err
     assert _synthesize(tmp_path / "nowhere", tmp_path / "out") == 1
     assert "There is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+def test_a_name_that_no_terminal_can_write(photos, tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    (photos / "0.jpg").rename(photos / f"{odd}.jpg")
+    out, scores, table = tmp_path / "out", tmp_path / "scores.json", tmp_path / "scores.csv"
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "ascii",
+        "PL_FIT__TRAINER__FAST_DEV_RUN": "1",
+    }
+    for command in (
+        ["synthesize", photos, out],
+        ["fit", "--data=SyntheticRain", f"--data.root={photos}", "--data.patch_size=16"],
+        ["check-data", out, "--against", out, "--exclude-list", tmp_path / "list.txt"],
+        ["evaluate", "--root", out, "--json", scores, "--csv", table, "--keep-going"],
+    ):
+        if "evaluate" in command:
+            (out / f"rainy/{odd} too.png").write_bytes((out / f"rainy/{odd}.png").read_bytes())
+        done = subprocess.run(
+            [sys.executable, "-m", "raincleave", *map(str, command)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == ("evaluate" in command), done.stderr
+        assert "Traceback" not in done.stderr
+    assert odd in {pair.name for pair in scan(out).pairs}
+    assert odd in (tmp_path / "list.txt").read_text("utf-8", "surrogateescape").split()
+    (failure,) = json.loads(scores.read_text("utf-8"))["failures"]
+    assert odd in failure
+    assert odd in table.read_text("utf-8", "surrogateescape")

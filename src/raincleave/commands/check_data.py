@@ -58,7 +58,10 @@ def check_data(
     shared = [(a, b, overlaps(a, b)) for a, b in crossed]
     if exclude_list is not None:
         names = sorted({name for _, _, matches in shared for name, _ in matches})
-        write_whole(Path(exclude_list), "".join(f"{name}\n" for name in names).encode())
+        write_whole(
+            Path(exclude_list),
+            "".join(f"{name}\n" for name in names).encode(errors="surrogateescape"),
+        )
     if json:
         print(json_module.dumps(_as_dict(audits + others, shared), indent=2))
     else:

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, told
+from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, recipes, told
 from raincleave.commands.lightning_weights import check_fit, start_from
 from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
 from raincleave.data.base import RainDataModule
@@ -148,6 +148,7 @@ class RaincleaveCLI(LightningCLI):
         parser.add_lightning_class_args(ExportWeights, "export")
         parser.add_lightning_class_args(ImageStrip, "strip")
         if self.name == "fit":
+            parser.epilog = f"Packaged recipes, for --config recipe:NAME: {', '.join(recipes())}."
             # Opening says what is worth saying in one line.
             parser.set_defaults({"trainer.enable_model_summary": False})
             parser.set_defaults({"trainer.log_every_n_steps": 10})

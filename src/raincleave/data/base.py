@@ -38,7 +38,10 @@ def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
     """
     distinct = set(scenes)
     count = min(len(distinct) - 1, max(1, round(fraction * len(distinct)))) if fraction else 0
-    ranked = sorted(distinct, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).digest())
+    ranked = sorted(
+        distinct,
+        key=lambda s: hashlib.sha256(f"{seed}/{s}".encode(errors="surrogateescape")).digest(),
+    )
     return set(ranked[:count])
 
 
@@ -181,7 +184,7 @@ class RainDataModule(LightningDataModule):
         if self.exclude is None:
             return images
         try:
-            names = set(Path(self.exclude).read_text("utf-8").split("\n"))
+            names = set(Path(self.exclude).read_text("utf-8", "surrogateescape").split("\n"))
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"The list {self.exclude} cannot be read ({error}).") from error
         kept = [image for image in images if name(image) not in names]

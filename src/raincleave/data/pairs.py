@@ -38,7 +38,7 @@ def seeded(seed: int, what: object) -> torch.Generator:
 
     PyTorch takes no more than 32 bits of a seed, so both are mixed.
     """
-    digest = hashlib.sha256(f"{seed}/{what}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{what}".encode(errors="surrogateescape")).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
