@@ -1,5 +1,6 @@
 """Short clips made on the spot: same frames, times, colours and sound."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -24,7 +25,7 @@ def make(path, size=(48, 32), colorspace=None, sound=True, times=TIMES):
         audio = made.add_stream("aac", rate=44100) if sound else None
         for k, pts in enumerate(times):
             pixels = np.zeros((size[1], size[0], 3), np.uint8)
-            pixels[:] = (200, 40 + 10 * k, 60)
+            pixels[:] = (200, 40 + 10 * k % 200, 60)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = frame.reformat(format=video.pix_fmt, dst_colorspace=colorspace)
             frame.pts, frame.time_base = pts, Fraction(1, 12)
@@ -115,6 +116,118 @@ def test_black_and_white_stay_whatever_the_source_s_range(tmp_path, name, option
         assert np.abs(differences).max() <= 4
     with av.open(str(tmp_path / "out.mp4")) as made:
         assert made.streams.video[0].codec_context.colorspace != 0, "that would be RGB"
+
+
+def exact(path):
+    """Frames as float RGB, (H, W, 3), by the definition of BT.709 and no rounding at all."""
+    with av.open(str(path)) as given:
+        frames = [f.reformat(format="yuv444p") for f in given.decode(video=0)]
+    for frame in frames:
+        luma, blue, red = (plane.astype(float) for plane in frame.to_ndarray())
+        y, b, r = (luma - 16) * 255 / 219, (blue - 128) * 255 / 224, (red - 128) * 255 / 224
+        yield np.stack([y + 1.5748 * r, y - 0.1873 * b - 0.4681 * r, y + 1.8556 * b], -1)
+
+
+def test_a_clip_left_alone_grows_no_darker(tmp_path):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    noise = np.random.default_rng(0)
+    with av.open(str(source), "w") as made:
+        video = made.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.options = {"crf": "0"}
+        video.codec_context.colorspace = 1
+        for _ in range(4):
+            pixels = noise.integers(60, 200, (48, 64, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            made.mux(video.encode(frame.reformat(format="yuv420p", dst_colorspace=1)))
+        made.mux(video.encode(None))
+    seen = []
+    derain_video(source, target, lambda x: (seen.append(x.astype(float)), x)[1])
+    for path, frames in ((source, seen), (target, list(exact(target)))):
+        wanted = np.stack(list(exact(source)))
+        shift = (np.stack(frames) - wanted).mean((0, 1, 2))
+        assert np.abs(shift).max() < 0.4, (path, shift)
+
+
+def test_what_gets_lost_is_told(tmp_path):
+    said = []
+    half = {"flags": "+ildct+ilme"}
+    source = write(tmp_path / "in.mkv", codec="mpeg2video", options=half)
+    derain_video(source, tmp_path / "out.mkv", lambda x: x, say=said.append)
+    assert said == [f"{source} is interlaced, and the result no longer is; deinterlace it before."]
+    long = make(tmp_path / "long.mkv", times=range(60), sound=False)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(long.read_bytes()[: long.stat().st_size // 2])
+    said.clear()
+    assert 0 < derain_video(cut, tmp_path / "short.mkv", lambda x: x, say=said.append) < 40
+    assert re.fullmatch(rf"{cut} ends early, after \d\.\d of 5\.0 s; it may be cut off\.", said[0])
+    for whole in (long, make(tmp_path / "sound.mp4", times=range(3))):
+        said.clear()
+        derain_video(whole, tmp_path / f"out{whole.name}", lambda x: x, say=said.append)
+        assert said == []
+
+
+def test_sound_that_does_not_fit_is_told_at_once(tmp_path):
+    source = make(tmp_path / "in.mp4")
+    seen = []
+    with pytest.raises(ImageError, match=r"webm cannot hold the sound of .*in\.mp4, aac; .*\.mkv"):
+        derain_video(source, tmp_path / "out.webm", lambda x: (seen.append(x), x)[1])
+    assert not seen
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_sound_whose_channels_are_only_counted(tmp_path):
+    source = make(tmp_path / "in.mp4", sound=False)
+    with av.open(str(source)) as given, av.open(str(tmp_path / "in.mkv"), "w") as made:
+        video = made.add_stream_from_template(given.streams.video[0])
+        sound = made.add_stream("pcm_s16le", rate=44100)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                made.mux(packet)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8820), np.int16), layout="stereo")
+        silence.sample_rate, silence.pts = 44100, 0
+        made.mux(sound.encode(silence))
+        made.mux(sound.encode(None))
+    derain_video(tmp_path / "in.mkv", tmp_path / "out.mp4", lambda x: x)
+    assert sum(map(len, read(tmp_path / "out.mp4")[1])) == 4 * 4410
+
+
+def test_frames_without_any_time_follow_one_another(tmp_path):
+    write(tmp_path / "in.h264")
+    source = (tmp_path / "in.h264").rename(tmp_path / "in.mp4")
+    derain_video(source, tmp_path / "out.mp4", lambda x: x)
+    steps = np.diff([time for time, _ in read(tmp_path / "out.mp4")[0]])
+    assert steps == pytest.approx([0.04] * 11, abs=1e-3)
+
+
+def test_where_the_file_does_not_count_its_frames(tmp_path):
+    source = make(tmp_path / "in.mkv", times=range(24), sound=False)
+    told = []
+    derain_video(source, tmp_path / "out.mkv", lambda x: x, lambda *numbers: told.append(numbers))
+    assert told == [(done, 24) for done in range(1, 25)]
+
+
+def test_chapters_stay_and_avi_has_the_rate_of_its_source(tmp_path):
+    source = write(tmp_path / "in.mp4")
+    chapters = [
+        {"id": k, "start": k * 240, "end": k * 240 + 240, "time_base": Fraction(1, 1000)}
+        | {"metadata": {"title": f"part {k}"}}
+        for k in (0, 1)
+    ]
+    with av.open(str(source)) as given, av.open(str(tmp_path / "in.mkv"), "w") as made:
+        video = made.add_stream_from_template(given.streams.video[0])
+        made.set_chapters(chapters)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                made.mux(packet)
+    derain_video(tmp_path / "in.mkv", tmp_path / "out.mkv", lambda x: x)
+    derain_video(source, tmp_path / "out.avi", lambda x: x)
+    with av.open(str(tmp_path / "out.mkv")) as result:
+        assert [c["metadata"]["title"] for c in result.chapters()] == ["part 0", "part 1"]
+    with av.open(str(tmp_path / "out.avi")) as result:
+        assert result.streams.video[0].average_rate == 25
 
 
 def test_avi_keeps_the_order_and_the_times_of_its_frames(tmp_path):

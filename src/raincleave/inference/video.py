@@ -18,6 +18,10 @@ _BT709, _LIMITED = 1, 1
 own, in RGB."""
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Of a container's tags, those that tell of the container."""
+_UNSAID = {"1 channels": "mono", "2 channels": "stereo"}
+"""What a sound's channels are where its container only counts them; .mp4 must say it."""
+_CUT = 1.0
+"""Seconds that may be missing at the end: containers do not agree on what a duration is."""
 
 
 def derain_video(
@@ -30,17 +34,18 @@ def derain_video(
     """Derain a video; the file is written whole or not at all.
 
     Every frame keeps its time, so variable frame rates stay; audio streams are copied as they are,
-    with their languages, and so are the file's title, date and place. Of several pictures the first
-    is taken, and there are no subtitles in the result. The picture is encoded anew, as H.264 (as
-    VP9 in .webm).
+    with their languages, and so are chapters and the file's title, date and place. Of several
+    pictures the first is taken, and there are no subtitles in the result. The picture is encoded
+    anew, as H.264 (as VP9 in .webm).
 
     Args:
         source: what FFmpeg can read.
         target: its suffix names the container, .mp4, .mkv, .mov, .avi, .webm ...
         derain: (H, W, 3) uint8 RGB → the same.
-        progress: is told how many frames are done, and how many there are, 0 if unknown.
+        progress: is told how many frames are done, and how many there are, about so where the file
+            does not say it, 0 if unknown.
         say: is told in a sentence what of the video is not in the result: a sound that FFmpeg does
-            not know, frames that are damaged.
+            not know, frames that are damaged, an end that is cut off, that it was interlaced.
 
     Returns:
         The number of frames.
@@ -66,8 +71,10 @@ def derain_video(
         ):
             return _transcode(given, made, suffix, derain, progress, say=say)
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        if isinstance(error, ImageError):
-            raise
+        # Closing a container that could not be begun fails as well, and hides why.
+        for known in (error, error.__context__):
+            if isinstance(known, ImageError):
+                raise known from known.__cause__
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{source} cannot be derained into {target}: {reason}.") from error
 
@@ -87,19 +94,16 @@ def _transcode(
         raise ImageError(f"{given.name} holds no video.")
     video = given.streams.video[0]
     video.thread_type = "AUTO"
-    sound = {}
-    for stream in given.streams.audio:
-        if stream.codec_context is None:  # phones add tracks of their makers' beside a common one
-            say(f"{given.name}: a track of sound in a format unknown to FFmpeg is left out.")
-            continue
-        sound[stream] = made.add_stream_from_template(stream)
-        sound[stream].metadata.update(stream.metadata)
+    sound = _sound(given, made, suffix, say)
     made.metadata.update({k: v for k, v in given.metadata.items() if k not in _OF_THE_FILE})
-    time = _clock(given)
+    made.set_chapters(given.chapters())
+    time, total, end = _clock(given), _frames_of(given), 0.0
     picture: Any = None
     waiting: list[Any] = []  # sound that comes before the first frame, which settles the size
-    done = damaged = 0
+    done, damaged, interlaced = 0, 0, False
     for packet in given.demux(video, *sound):
+        if packet.pts is not None:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream in sound:
             if packet.dts is not None:
                 packet.stream = sound[packet.stream]
@@ -111,45 +115,106 @@ def _transcode(
                 frames, damaged = [], damaged + 1
             for frame in frames:
                 pixels = _upright(frame)
-                picture = picture or _picture_stream(made, suffix, video, frame, pixels.shape)
+                if picture is None:
+                    picture = _picture_stream(made, suffix, video, frame, pixels.shape)
+                    interlaced = frame.interlaced_frame
+                    _begin(made, suffix, sound)
                 made.mux(picture.encode(_as_frame(derain(pixels), frame, time(frame), picture)))
                 done += 1
-                progress(done, video.frames)
+                progress(done, total and max(total, done))
         if picture is not None and waiting:
             made.mux(waiting)
             waiting = []
     if picture is None:
         raise ImageError(f"{given.name} holds no frame that can be decoded.")
     made.mux(picture.encode(None))
-    if damaged:
-        say(f"{given.name}: {damaged} damaged piece{'s' * (damaged > 1)} left out.")
+    _tell(given, say, damaged=damaged, interlaced=interlaced, end=end)
     return done
 
 
-def _clock(given: Any) -> Callable[[Any], int | None]:
+def _sound(given: Any, made: Any, suffix: str, say: Callable[[str], None]) -> dict[Any, Any]:
+    """The result's stream of each sound that it takes over."""
+    streams = {}
+    for stream in given.streams.audio:
+        if stream.codec_context is None:  # phones add tracks of their makers' beside a common one
+            say(f"{given.name}: a track of sound in a format unknown to FFmpeg is left out.")
+            continue
+        try:
+            streams[stream] = made.add_stream_from_template(stream)
+        except ValueError as error:
+            raise _no_such_sound(suffix, [stream]) from error
+        streams[stream].metadata.update(stream.metadata)
+        if stream.codec_context.layout.name in _UNSAID:
+            streams[stream].codec_context.layout = _UNSAID[stream.codec_context.layout.name]
+    return streams
+
+
+def _begin(made: Any, suffix: str, sound: dict[Any, Any]) -> None:
+    """Write the container's head, where some find out what sound they cannot hold."""
+    from av.error import FFmpegError
+
+    try:
+        made.start_encoding()
+    except FFmpegError as error:
+        raise _no_such_sound(suffix, [*sound]) if sound else error from error
+
+
+def _no_such_sound(suffix: str, streams: list[Any]) -> ImageError:
+    kinds = " and ".join(sorted({stream.codec_context.name for stream in streams}))
+    name = streams[0].container.name
+    return ImageError(f"{suffix} cannot hold the sound of {name}, {kinds}; write to .mkv instead.")
+
+
+def _tell(
+    given: Any, say: Callable[[str], None], *, damaged: int, interlaced: bool, end: float
+) -> None:
+    """Say what of a video is not in the result."""
+    if interlaced:
+        say(f"{given.name} is interlaced, and the result no longer is; deinterlace it before.")
+    if damaged:
+        say(f"{given.name}: {damaged} damaged piece{'s' * (damaged > 1)} left out.")
+    declared = ((given.start_time or 0) + (given.duration or 0)) / 1e6
+    if end < declared - _CUT:
+        say(f"{given.name} ends early, after {end:.1f} of {declared:.1f} s; it may be cut off.")
+
+
+def _frames_of(given: Any) -> int:
+    """The number of frames, from the duration where the file does not say it; 0 if unknown."""
+    video = given.streams.video[0]
+    return video.frames or round((given.duration or 0) / 1e6 * (video.average_rate or 0))
+
+
+def _clock(given: Any) -> Callable[[Any], int]:
     """When a frame is shown, in its own time base."""
-    if given.format.name != "avi":
-        return lambda frame: frame.pts
     # AVI tells when a packet is decoded. FFmpeg hands that out as the times of frames, in the order
-    # of the packets, which with B-frames is not the frames'. The last frames have none at all.
-    last: list[int] = []
+    # of the packets, which with B-frames is not the frames'. The last frames have none at all, and
+    # bare streams of packets have none anywhere.
+    decoded = given.format.name == "avi"
+    rate = given.streams.video[0].guessed_rate or 25
+    last: int | None = None
     late = 0
 
-    def time(frame: Any) -> int | None:
-        nonlocal late
-        if not last and frame.pts is not None and frame.dts is not None:
+    def time(frame: Any) -> int:
+        nonlocal last, late
+        if last is None and frame.pts is not None and frame.dts is not None:
             late = frame.dts - frame.pts
-        step = round(1 / (given.streams.video[0].average_rate * frame.time_base))
-        following = last[-1] + step if last else frame.pts or 0
-        last[:] = [following if frame.dts is None else max(following, frame.dts - late)]
-        return last[0]
+        following = frame.pts or 0 if last is None else last + round(1 / (rate * frame.time_base))
+        if decoded:
+            last = following if frame.dts is None else max(following, frame.dts - late)
+        else:
+            last = following if frame.pts is None else frame.pts
+        return last
 
     return time
 
 
 def _upright(frame: Any) -> NDArray[Any]:
     """(H, W, 3) uint8 RGB, turned as players turn what a phone held upright has filmed."""
-    pixels = frame.to_ndarray(format="rgb24")
+    from av.video.reformatter import Interpolation as By
+
+    # FFmpeg's quick way from YUV cuts off what it should round: all comes out a level darker.
+    rounded = By.BICUBIC | By.FULL_CHR_H_INT | By.ACCURATE_RND
+    pixels = frame.to_ndarray(format="rgb24", interpolation=rounded)
     return np.ascontiguousarray(np.rot90(pixels, _quarters(frame)))
 
 
@@ -167,7 +232,9 @@ def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple
     if suffix == ".avi":  # cannot say when a B-frame is shown
         stream.options = {**stream.options, "bf": "0"}
     context, source = stream.codec_context, video.codec_context
-    context.time_base = frame.time_base
+    # AVI takes the time base for the rate.
+    steady = suffix == ".avi" and video.base_rate
+    context.time_base = 1 / video.base_rate if steady else frame.time_base
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(context, name, getattr(source, name))
     context.color_range = frame.color_range
