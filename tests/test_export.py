@@ -1,6 +1,7 @@
 """Every family for every runtime that is installed, at sizes it was not traced at."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
@@ -10,6 +11,7 @@ from raincleave import export as exporting
 from raincleave.cli import run
 from raincleave.errors import ConfigError
 from raincleave.export import SUFFIXES, export
+from raincleave.inference import precision
 from raincleave.models import BRN, DRN, SRN, ResGuideNet, RRANet
 
 FAMILIES = {
@@ -42,7 +44,7 @@ def test_every_family_in_every_format(tmp_path, family, to):
     torch.manual_seed(0)
     model = FAMILIES[family]()
     path = tmp_path / f"network{SUFFIXES[to]}"
-    assert export(model, to, path) < 1e-5
+    assert export(model, to, str(path)) < 1e-5
     assert model.training
     files = {"network.xml", "network.bin"} if to == "openvino" else {path.name}
     assert {file.name for file in tmp_path.iterdir()} == files
@@ -96,6 +98,32 @@ def test_a_backend_is_made_once_while_it_fits(monkeypatch):
     for name in ("onnxruntime", "openvino", "onnxruntime"):
         assert torch.equal(model.derain(rainy, backend=name), rainy)
     assert made == [("onnxruntime", None), ("openvino", None)]
+
+
+def test_threads_that_want_a_backend_first_get_one_export(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    models, rainy = [FAMILIES["drn"](), FAMILIES["drn"]()], torch.rand(1, 3, 16, 24)
+    wanted = [model.derain(rainy) for model in models]
+    exported, own = [], exporting._export
+    monkeypatch.setattr(exporting, "_export", lambda *given: exported.append(0) or own(*given))
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        derained = pool.map(lambda k: models[k % 2].derain(rainy, backend="onnxruntime"), range(4))
+        for k, ours in enumerate(derained):
+            torch.testing.assert_close(ours, wanted[k % 2], atol=1e-5, rtol=1e-5)
+    assert len(exported) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_half_precision_stays_while_another_thread_exports(monkeypatch):
+    model, rainy = FAMILIES["drn"](), torch.rand(1, 6, 16, 24)
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)  # of the whole process
+    assert torch.compiler.is_compiling(), "or this test says nothing"
+    with torch.inference_mode(), precision.computing_in(torch.bfloat16):
+        assert precision.in_full(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
+        assert model.f_in(rainy).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("way", [{"compile": True}, {"backend": "onnxruntime"}])

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,8 @@ Backend = Literal["onnxruntime", "openvino"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 TOLERANCE = 1e-4
 """How far an exported network may be off, in image units."""
+_EXPORTING = Lock()
+"""torch.export works in one thread at a time."""
 _CHECKS = ((1, 16, 24), (2, 40, 16), (1, 56, 72))
 """Batch, height and width; none of them is what the network is traced at."""
 
@@ -44,7 +47,9 @@ class _Forward(nn.Module):
         return self.model(rainy, self.stages)
 
 
-def export(model: Derainer, to: Format, path: Path, stages: int | None = None) -> float:
+def export(
+    model: Derainer, to: Format, path: str | os.PathLike[str], stages: int | None = None
+) -> float:
     """Write a network for another runtime, checked against PyTorch at three sizes.
 
     Args:
@@ -63,7 +68,8 @@ def export(model: Derainer, to: Format, path: Path, stages: int | None = None) -
     """
     if to not in SUFFIXES:
         raise ConfigError(f"there is no format {to!r}; choose of {', '.join(SUFFIXES)}.")
-    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+    path = Path(path)
+    with _EXPORTING, torch.inference_mode(False), torch.autocast("cpu", enabled=False):
         copy = deepcopy(model).cpu().float().eval()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +151,7 @@ def _trace(model: Derainer, stages: int | None) -> torch.export.ExportedProgram:
     multiple = model.size_multiple
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     free = {2: height, 3: width} if multiple == 1 else {2: multiple * height, 3: multiple * width}
-    example = torch.rand(2, 3, 3 * 8, 5 * 8, device=model.device)
+    example = torch.zeros(2, 3, 3 * 8, 5 * 8)
     with torch.no_grad():
         return torch.export.export(
             _Forward(model, stages), (example,), dynamic_shapes=[{0: batch, **free}], strict=False
@@ -198,8 +204,8 @@ def _array(rainy: Tensor) -> Any:
 
 @torch.no_grad()
 def _largest_error(run: Callable[[Tensor], Tensor], model: Derainer, stages: int | None) -> float:
-    worst = 0.0
+    worst, chance = 0.0, torch.Generator().manual_seed(0)
     for size in _CHECKS:
-        rainy = torch.rand(size[0], 3, *size[1:], device=model.device)
+        rainy = torch.rand(size[0], 3, *size[1:], generator=chance)
         worst = max(worst, float((run(rainy).to(rainy) - model(rainy, stages)).abs().max()))
     return worst

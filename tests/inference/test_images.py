@@ -291,7 +291,7 @@ def test_tensor_returns_to_its_device():
         (np.zeros((5, 7), np.int64), "of type int64"),
         (np.zeros((5, 7), np.complex64), "of type complex64"),
         (np.zeros((0, 7, 3)), r"the array has no pixels \(0 high, 7 wide\)"),
-        (np.full((5, 7), 200.0), r"from 200 to 200, .* divide by 255 it first"),
+        (np.full((5, 7), 200.0), r"from 200 to 200, .* divide it by 255 first"),
         (np.array([[-0.1, 0.5]]), "from -0.1 to 0.5, .* clip or rescale"),
         (np.array([[np.nan, 0.5]]), "NaN or infinite"),
         (torch.zeros(5, 7), r"a tensor image is \(C, H, W\) or \(B, C, H, W\), not \(5, 7\)"),
@@ -303,11 +303,12 @@ def test_tensor_returns_to_its_device():
         (torch.zeros(3, 5, 0), r"no pixels \(5 high, 0 wide\)"),
         (torch.full((3, 5, 7), torch.inf), "NaN or infinite"),
         (torch.full((3, 5, 7), torch.nan, dtype=torch.bfloat16), "NaN or infinite"),
+        (torch.full((3, 5, 7), 1.0000001), "from 1.00000012 to 1.00000012, .* clip or rescale"),
         (torch.full((3, 5, 7), 1.5), "from 1.5 to 1.5, .* clip or rescale"),
         (Image.new("RGB", (0, 5)), r"the image has no pixels \(5 high, 0 wide\)"),
         (Image.new("LAB", (3, 2)), "of mode LAB, which is not supported; convert it to RGB"),
         (Image.new("I", (3, 2), 70000), "from 70000 to 70000, but 0 to 65535"),
-        (Image.new("F", (3, 2), 200.0), "divide by 255"),
+        (Image.new("F", (3, 2), 200.0), "divide it by 255"),
     ],
 )
 def test_refused_in_one_sentence(image, sentence):

@@ -299,6 +299,9 @@ def test_stages_auto_stops_where_nothing_changes():
     images = [torch.zeros(1, 3, 4, 4) + level / 255 for level in (0, 9, 12, 12.5, 40)]
     assert engine.settle(images) == 4
     assert engine.settle(images[:3]) == 3
+    # Each image of a batch for itself: still ones do not stop one that goes on changing.
+    still = torch.zeros(8, 3, 4, 4)
+    assert engine.settle(torch.cat([image, still]) for image in images) == 4
     torch.manual_seed(0)
     model = DRN(stages=5, recursions=1, channels=2)
     with torch.no_grad():

@@ -234,6 +234,14 @@ def test_derain_leaves_the_mode_and_takes_tensors(model):
     torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_derain_leaves_frozen_parts_frozen():
+    model = DRN(stages=1, recursions=1, channels=2).train()
+    model.f_rec.eval()
+    model.derain(torch.rand(3, 8, 8))
+    assert [part.training for part in (model, model.f_in, model.f_rec)] == [True, True, False]
+    assert not any(part.training for part in model.f_rec.modules())
+
+
 def test_derain_is_exact_within_autocast(model):
     rainy = batch(32)["rainy"]
     exact = model.derain(rainy)

@@ -70,7 +70,7 @@ def middle(rainy: Tensor, side: int | None = _MIDDLE) -> Tensor:
 
 
 def settle(backgrounds: Iterable[Tensor]) -> int:
-    """After how many stages the image changes no more, by `SETTLED`; all, if it goes on changing.
+    """After how many stages no image changes any more, by `SETTLED`; all, if one goes on changing.
 
     Args:
         backgrounds: of the stages, one after the other, each (B, 3, H, W); drained no farther than
@@ -83,7 +83,9 @@ def settle(backgrounds: Iterable[Tensor]) -> int:
     before, done = None, 0
     for background in backgrounds:
         done += 1
-        if before is not None and (background - before).square().mean().sqrt() < SETTLED:
-            break
+        if before is not None:
+            changes = (background - before).square().mean((1, 2, 3)).sqrt()
+            if changes.max() < SETTLED:
+                break
         before = background
     return done

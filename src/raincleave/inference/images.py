@@ -282,8 +282,8 @@ def _wrong_type(name: str, dtype: object) -> ImageError:
 def _wrong_range(name: str, low: float, high: float) -> ImageError:
     if not (np.isfinite(low) and np.isfinite(high)):
         return ImageError(f"{name} holds NaN or infinite values; replace them first.")
-    hint = "divide by 255" if high > 2 and low >= 0 else "clip or rescale"
+    hint = "divide it by 255" if high > 2 and low >= 0 else "clip or rescale it"
     return ImageError(
-        f"{name} runs from {low:g} to {high:g}, but a float image is expected in [0, 1]; "
-        f"{hint} it first."
+        f"{name} runs from {low:.9g} to {high:.9g}, but a float image is expected in [0, 1]; "
+        f"{hint} first."
     )

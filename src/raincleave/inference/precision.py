@@ -153,7 +153,7 @@ def as_computed(weight: Tensor) -> Tensor:
 
     For those who cut a weight into pieces, each of which would have to be rounded anew.
     """
-    half = None if torch.compiler.is_compiling() else _half.get()
+    half = None if torch.compiler.is_dynamo_compiling() else _half.get()
     if half is None or weight.dtype == half or not _between_features(weight):
         return weight
     return _once(weight, half, lambda exact: round_kernels(exact, half))
@@ -213,7 +213,8 @@ def convolve(
     Returns:
         (B, O, H, W), of x's type; within `computing_in` features come in that type.
     """
-    compiling = torch.compiler.is_compiling()
+    # Not is_compiling(), which is true in every thread while one of them exports a network.
+    compiling = torch.compiler.is_dynamo_compiling()
     half = None if compiling else _half.get()
     if half is not None:
         weight = as_computed(weight)
@@ -317,13 +318,13 @@ def blend(f: Tensor, c: Tensor, i: Tensor, g: Tensor) -> Tensor:
 
 def float32_if(wanted: bool) -> AbstractContextManager[None]:
     """Where wanted, `convolve` computes in float32, within `computing_in` too."""
-    inside = wanted and not torch.compiler.is_compiling()
+    inside = wanted and not torch.compiler.is_dynamo_compiling()
     return computing_in(None) if inside else nullcontext()
 
 
 def in_full(x: Tensor) -> Tensor:
     """X in float32 within `computing_in`, for products and sums worth it; as it is elsewhere."""
-    half = None if torch.compiler.is_compiling() else _half.get()
+    half = None if torch.compiler.is_dynamo_compiling() else _half.get()
     return x if half is None else x.float()
 
 

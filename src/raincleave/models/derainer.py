@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from threading import Lock
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -30,6 +31,8 @@ LossName = Literal["ssim", "mse", "mse_log_ssim", "ssim_l1", "ssim_psnr"]
 Batch = dict[str, Any]
 """``{"rainy": (B, 3, H, W), "clean": (B, 3, H, W), "name": list[str]}``, float32 RGB in [0, 1]."""
 R = TypeVar("R")
+_MAKING = Lock()
+"""Of a network for another runtime: the threads that want it first wait for one export of it."""
 
 
 class Stage(NamedTuple):
@@ -196,8 +199,8 @@ class Derainer(Pretrained):
             return piece.to(like.device, like.dtype, memory_format=torch.channels_last)
 
         # Left alone where it is right: another thread may be deraining with it.
-        was_training = self.training
-        if was_training:
+        modes = [(part, part.training) for part in self.modules() if part.training]
+        if modes:
             self.eval()
         # What a training computes in half precision would move single pixels far.
         exact = torch.autocast(like.device.type, enabled=False)
@@ -228,8 +231,8 @@ class Derainer(Pretrained):
                     ensemble=ensemble,
                 )
         finally:
-            if was_training:
-                self.train()
+            for part, mode in modes:
+                part.training = mode
         return restore(clean)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,22 +249,23 @@ class Derainer(Pretrained):
         """`forward` up to a stage, compiled or on another runtime; made once while it fits."""
         if backend == "torch" and not compile:
             return partial(self, stages=stages)
-        # Past the attributes that Lightning and PyTorch know of.
-        made: dict[Any, tuple[list[Tensor], Network]] = self.__dict__.get("_made_forwards", {})
-        key = (stages, backend, compile)
-        # A compiled network follows its weights, an exported one does not.
-        weights = list(self.parameters()) if backend != "torch" else []
-        if key not in made or not all(map(same_values, made[key][0], weights)):
-            if backend != "torch":
-                from raincleave.export import backend as on_backend  # upwards, hence here
+        with _MAKING:
+            # Past the attributes that Lightning and PyTorch know of.
+            made: dict[Any, tuple[list[Tensor], Network]] = self.__dict__.get("_made_forwards", {})
+            key = (stages, backend, compile)
+            # A compiled network follows its weights, an exported one does not.
+            weights = [*self.parameters(), *self.buffers()] if backend != "torch" else []
+            if key not in made or not all(map(same_values, made[key][0], weights)):
+                if backend != "torch":
+                    from raincleave.export import backend as on_backend  # upwards, hence here
 
-                network = on_backend(self, backend, stages)
-            else:
-                network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
-            # Set anew: tracing puts a model's attributes back to copies.
-            exported = [weight.detach().clone() for weight in weights]
-            made = self.__dict__["_made_forwards"] = {**made, key: (exported, network)}
-        return made[key][1]
+                    network = on_backend(self, backend, stages)
+                else:
+                    network = torch.compile(partial(self.forward, stages=stages), dynamic=True)
+                # Set anew: tracing puts a model's attributes back to copies.
+                exported = [weight.detach().clone() for weight in weights]
+                made = self.__dict__["_made_forwards"] = {**made, key: (exported, network)}
+            return made[key][1]
 
     def _pixel_bytes(self, way: tuple[Any, ...], network: Network) -> int:
         """`bytes_per_pixel` of the network run in a way, measured once."""
