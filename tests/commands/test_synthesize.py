@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,37 @@ def test_photos_are_not_written_among(photos, tmp_path, capsys, part):
     assert f"{tmp_path / part} holds the photos" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / part).iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == [part]
+
+
+@pytest.mark.parametrize("part", ["clean", "rainy"])
+def test_pictures_of_others_are_neither_replaced_nor_counted(photos, tmp_path, capsys, part):
+    (tmp_path / "own" / part).mkdir(parents=True)
+    own = tmp_path / "own" / part / "0.png"
+    own.write_bytes(b"genuine rain")
+    assert _synthesize(photos, tmp_path / "own") == 1
+    assert f"{own.parent} holds files of others already" in capsys.readouterr().err
+    assert own.read_bytes() == b"genuine rain"
+    assert [path for path in (tmp_path / "own").rglob("*") if path.is_file()] == [own]
+
+
+def test_a_killed_worker_is_told(photos, tmp_path, capsys, monkeypatch):
+    class Broken:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def map(self, *_):
+            yield ""
+            raise BrokenProcessPool("terminated abruptly")
+
+    monkeypatch.setattr("raincleave.commands.synthesize.ProcessPoolExecutor", Broken)
+    assert _synthesize(photos, tmp_path / "out", "--workers", "2") == 1
+    assert "ended from outside, probably for want of memory" in capsys.readouterr().err
 
 
 def test_photos_that_would_collide(photos, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The DataModules: right parts, no shared scenes, clear refusals, and a real Trainer's loops."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -370,6 +371,18 @@ def test_presets_take_turns(photos, monkeypatch):
         assert rainy[:, 0, 0, 0].tolist() == [(first + j) % 3 for j in range(5)]
 
 
+def test_in_batches_of_one_a_photo_meets_every_preset(photos, monkeypatch):
+    module = SyntheticRain(photos, preset=["light", "heavy"], **TINY)
+    module.trainer = SimpleNamespace(training=True)
+    for kind, renderer in enumerate(module.renderers):
+        monkeypatch.setattr(renderer, "forward", partial(_Flat, kind))
+    met = []
+    for serial in range(0, 80, 2):  # of ten photos, the even ones
+        batch = {"clean": torch.zeros(1, 3, 4, 4), "serial": torch.tensor([serial])}
+        met.append(int(module.on_after_batch_transfer(batch, 0)["rainy"][0, 0, 0, 0]))
+    assert 10 < sum(met) < 30
+
+
 class _Flat:
     def __init__(self, kind, clean, generator):
         self.rainy = torch.full_like(clean, kind)
@@ -396,6 +409,8 @@ def test_some_training_patches_stay_dry_but_none_of_validation(tmp_path, photos)
     assert not any(net.seen["val"])
     with pytest.raises(ConfigError, match="dry_rate is a share from 0 to 1, not 2"):
         SyntheticRain(photos, dry_rate=2)
+    with pytest.raises(ConfigError, match="texture_rate is a share from 0 to 1, not 67"):
+        SyntheticRain(photos, texture_rate=67)
 
 
 def test_synthetic_rain_refuses(tmp_path, photos):

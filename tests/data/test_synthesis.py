@@ -154,6 +154,25 @@ def test_mistakes_are_named():
         RainRenderer("heavy").with_(colour=1)
     with pytest.raises(DataError, match="at least one pair"):
         RainTextures([])
+    for rates in ({"texture_rate": 67}, {"texture_rate": -1}, {"p": 2}):
+        with pytest.raises(ConfigError, match=f"{next(iter(rates))} is a share from 0 to 1"):
+            RainRenderer("heavy", **rates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"cover": (0, 0.2)}, r"cover is a range \(low, high\) above 0 upwards, not \(0, 0\.2\)"),
+        ({"width": (2, 1)}, r"width is a range .* above 0 upwards, not \(2, 1\)"),
+        ({"slants": (2, 1)}, r"slants is a range .* from 1 upwards"),
+        ({"slant": (10, -10)}, r"slant is a range \(low, high\), not \(10, -10\)"),
+        ({"veil": (-0.1, 0)}, r"veil is a range .* from 0 upwards"),
+        ({"depth": 0}, "depth is at least 1, not 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(changes, told):
+    with pytest.raises(ConfigError, match=told):
+        RainRenderer("light").with_(**changes)
 
 
 def test_random_rain_is_a_kornia_augmentation():
@@ -210,6 +229,14 @@ def test_textures_replace_drawn_rain_at_the_rate(pair):
     mixed = RainRenderer("heavy", textures=textures, texture_rate=0.5, generator=generator())
     layers = mixed(torch.zeros(64, 3, 24, 24)).rain
     assert (layers.amax((1, 2, 3)) > 0).sum() > 32
+
+
+@pytest.mark.parametrize("size", [(61, 81), (60, 81), (59, 80), (60, 80)])
+def test_what_is_not_warped_keeps_its_pixels(pair, size):
+    textures = RainTextures([pair], warped=0, second=0)
+    (patch,) = textures.sample(1, *size, generator())
+    stripe = (patch[0, 30] * 255).round()
+    assert set(stripe.tolist()) == {0, 50}, "nothing between the stripe and what is dry"
 
 
 def test_larger_than_the_texture_still_works(pair):

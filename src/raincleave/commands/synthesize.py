@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,8 +62,9 @@ def synthesize(
         0, or 1 if a photo could not be read; the others are rendered nevertheless.
 
     Raises:
-        DataError: there are no photos, two have the same name, or the disk refuses.
-        ConfigError: a setting makes no sense, or ``out`` was made with others.
+        DataError: there are no photos, two have the same name, the disk refuses, or a process was
+            ended from outside.
+        ConfigError: a setting makes no sense, or ``out`` was made with others or by others.
     """
     from raincleave.data.synthesis import RainRenderer
 
@@ -109,11 +111,14 @@ def _photos(folder: Path) -> list[Path]:
 def _settle(out: Path, settings: dict[str, Any]) -> None:
     """Note the settings in ``out``, or see that they are those it was begun with."""
     note = out / _SETTINGS
+    held = None
     try:
-        for folder in ("rainy", "clean"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
+        for folder in (out / "rainy", out / "clean"):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = held or next((folder for _ in folder.iterdir()), None)
     except OSError as error:
         raise DataError(f"{out} can be no folder for the pairs ({error.strerror}).") from error
+    # Looked for last: another process, that begins just now, notes before it writes.
     if note.exists():
         try:
             before = dict(json.loads(note.read_text("utf-8")))
@@ -122,6 +127,8 @@ def _settle(out: Path, settings: dict[str, Any]) -> None:
         if before != settings:
             told = ", ".join(f"{key} {value}" for key, value in before.items())
             raise ConfigError(f"{out} was begun with {told}; choose another folder or the same.")
+    elif held:
+        raise ConfigError(f"{held} holds files of others already; choose another folder.")
     else:
         write_whole(note, (json.dumps(settings, indent=2) + "\n").encode())
 
@@ -143,7 +150,13 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[str]:
             torch.set_num_threads(threads)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        yield from pool.map(_make, tasks)
+        try:
+            yield from pool.map(_make, tasks)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process that rendered was ended from outside, probably for want of memory; take "
+                "fewer --workers. The pairs already written are kept."
+            ) from error
 
 
 def _one_thread() -> None:

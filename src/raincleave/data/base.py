@@ -184,8 +184,11 @@ class RainDataModule(LightningDataModule):
         if self.exclude is None:
             return images
         try:
+            # A name that is no UTF-8 may be a file's; of a list in another encoding it is none.
             names = set(Path(self.exclude).read_text("utf-8", "surrogateescape").split("\n"))
-        except (OSError, UnicodeDecodeError) as error:
+            for stranger in names - {name(image) for image in images}:
+                stranger.encode()
+        except (OSError, UnicodeError) as error:
             raise DataError(f"The list {self.exclude} cannot be read ({error}).") from error
         kept = [image for image in images if name(image) not in names]
         if len(kept) == len(images):

@@ -33,9 +33,14 @@ from a wide range. It has to: a network trained with slants up to 30° alone lea
 it is, and one trained on dim streaks leaves bright ones (``examples/kinds_of_rain.py``).
 """
 
+import math
 from dataclasses import dataclass
 
+from raincleave.errors import ConfigError
+
 Range = tuple[float, float]
+_ABOVE_0 = ("cover", "length", "width", "brightness", "hardness")
+_FROM_0 = ("spread", "level", "taper", "blur", "veil", "noise", "jpeg")
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,25 @@ class Rain:
     """σ of the sensor noise added after the rain, in image units, uniform."""
     jpeg: tuple[int, int] | None = None
     """Quality of a JPEG compression after everything else, uniform; None leaves it out."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn.
+
+        Raises:
+            ConfigError: a range runs downwards, or below what its field can be.
+        """
+        for name in ("slant", "slants", *_ABOVE_0, *_FROM_0):
+            drawn = getattr(self, name)
+            if drawn is None and name in ("hardness", "jpeg"):
+                continue
+            low, high = drawn
+            least = {"slants": 1}.get(name, 0 if name in _FROM_0 else -math.inf)
+            if not least <= low <= high < math.inf or (name in _ABOVE_0 and low <= 0):
+                bound = "above 0" if name in _ABOVE_0 else f"from {least}"
+                where = "" if least == -math.inf and name not in _ABOVE_0 else f" {bound} upwards"
+                raise ConfigError(f"{name} is a range (low, high){where}, not {drawn!r}.")
+        if not self.depth >= 1:
+            raise ConfigError(f"depth is at least 1, not {self.depth!r}.")
 
 
 PRESETS: dict[str, Rain] = {

@@ -64,6 +64,9 @@ class RainRenderer(nn.Module):
         super().__init__()
         if isinstance(preset, str) and preset not in PRESETS:
             raise ConfigError(f"there is no rain {preset!r}; choose one of {', '.join(PRESETS)}.")
+        for name, rate in (("texture_rate", texture_rate), ("p", p)):
+            if not 0 <= rate <= 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, not {rate!r}.")
         if texture_rate > 0 and textures is None:
             raise ConfigError(f"texture_rate={texture_rate} needs textures to draw from.")
         self.rain = PRESETS[preset] if isinstance(preset, str) else preset
@@ -74,7 +77,7 @@ class RainRenderer(nn.Module):
         """The same renderer with some fields of its `Rain` changed.
 
         Raises:
-            ConfigError: there is no such field.
+            ConfigError: there is no such field, or a value makes no sense.
 
         Examples:
             >>> RainRenderer("heavy").with_(slant=(10, 10)).rain.slant

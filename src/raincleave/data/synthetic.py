@@ -46,8 +46,9 @@ class SyntheticRain(RainDataModule):
         **options: Any,
     ) -> None:
         super().__init__(root, **options)
-        if not 0 <= dry_rate <= 1:
-            raise ConfigError(f"dry_rate is a share from 0 to 1, not {dry_rate!r}.")
+        for name, rate in (("dry_rate", dry_rate), ("texture_rate", texture_rate)):
+            if not 0 <= rate <= 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, not {rate!r}.")
         self.dry_rate = dry_rate
         names = [preset] if isinstance(preset, str) else preset
         if not names:
@@ -80,8 +81,12 @@ class SyntheticRain(RainDataModule):
         generator = seeded(self.seed, first)
         training = self.trainer is not None and self.trainer.training
         rainy, kinds = torch.empty_like(clean), len(self.renderers)
+        # By the number alone, a photo in batches of one would meet the same kind in every epoch.
+        turn = first
+        if training and kinds > 1:
+            turn = int(torch.randint(kinds, (), generator=generator))
         for kind, renderer in enumerate(self.renderers):
-            part = slice((kind - first) % kinds, None, kinds)
+            part = slice((kind - turn) % kinds, None, kinds)
             renderer.p = 1 - self.dry_rate if training else 1.0
             if len(clean[part]):
                 with torch.no_grad():

@@ -119,6 +119,8 @@ class RainTextures:
                 clear = share <= best.clamp(min=self.max_masked)
                 clear &= (share <= 10 * self.max_masked) | (best == clearest)
                 centres = clear.nonzero() * _CELL + (torch.tensor(size) - 1) / 2
+                # Where an image is larger by an odd number: else between pixels, which blurs.
+                centres += (torch.tensor((height, width)) - torch.tensor(size)) % 2 / 2
                 found.append(F.pad(centres, (1, 0), value=texture))
                 weights.append(torch.full((len(centres),), 1 / max(1, len(centres))))
             self._places[height, width] = torch.cat(found), torch.cat(weights)
