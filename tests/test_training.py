@@ -6,9 +6,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
-from raincleave.errors import ConfigError
+from raincleave.errors import CheckpointError, ConfigError
 from raincleave.metrics import psnr
 from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet, Stage
 from raincleave.training import (
@@ -236,3 +236,98 @@ def test_validation_tells_what_changing_nothing_would_score():
     (scores,) = trainer.validate(Same(), DataLoader(batches, batch_size=None), verbose=False)
     assert scores["val/input_psnr"] == pytest.approx(psnr(rainy, clean).mean().item(), abs=1e-4)
     assert scores["val/psnr"] == pytest.approx(scores["val/input_psnr"], abs=1e-4)
+
+
+class Endless(IterableDataset):
+    """Twelve batches, whose number nobody knows beforehand."""
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(12):
+            clean = torch.rand(2, 3, 16, 16, generator=generator)
+            yield {"rainy": (clean + 0.1).clamp(0, 1), "clean": clean}
+
+
+def small():
+    torch.manual_seed(0)
+    return DRN(stages=1, recursions=1, channels=2)
+
+
+def trainer_of(folder, **options):
+    return Trainer(
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        default_root_dir=folder,
+        **options,
+    )
+
+
+def test_a_training_of_unknown_length_runs_to_its_end_at_the_full_rate(tmp_path):
+    model = small()
+    trainer = trainer_of(tmp_path, max_epochs=2, callbacks=[ExportWeights()])
+    trainer.fit(model, DataLoader(Endless(), batch_size=None))
+    assert trainer.global_step == 24
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-3
+    assert (tmp_path / "weights.safetensors").is_file()
+
+
+def test_scoring_afterwards_leaves_the_best_weights(tmp_path):
+    model, export = small(), ExportWeights()
+    batches = list(Endless())
+    trainer = trainer_of(tmp_path, max_epochs=1, callbacks=[export])
+    trainer.fit(
+        model, DataLoader(batches, batch_size=None), DataLoader(batches[:2], batch_size=None)
+    )
+    kept, best = (tmp_path / "weights.safetensors").read_bytes(), export.best
+    with torch.no_grad():
+        model.f_out.bias.add_(0.01)
+        easy = [{"rainy": batches[0]["rainy"], "clean": model(batches[0]["rainy"]).clamp(0, 1)}]
+    trainer.validate(model, DataLoader(easy, batch_size=None), verbose=False)
+    assert trainer.callback_metrics["val/psnr"] > best, "or this test says nothing"
+    assert export.best == best
+    assert (tmp_path / "weights.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_gradients_of_a_fused_optimiser_are_clipped(tmp_path, precision):
+    class Clipped(DRN):
+        def on_before_optimizer_step(self, optimizer):
+            norms.append(torch.cat([p.grad.flatten() for p in self.parameters()]).norm().item())
+
+    norms = []
+    model = Clipped(stages=1, recursions=1, channels=2)
+    trainer = trainer_of(tmp_path, max_steps=3, gradient_clip_val=1e-3, precision=precision)
+    own = model.configure_gradient_clipping
+
+    def clipped(*given, **named):
+        own(*given, **named)
+        after.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
+
+    after = []
+    model.configure_gradient_clipping = clipped
+    trainer.fit(model, DataLoader(list(Endless()), batch_size=None))
+    assert trainer.optimizers[0].defaults["fused"]
+    assert min(norms) > 1e-3
+    assert max(after) <= 1.01e-3
+
+
+def test_a_card_tells_no_command_that_does_not_exist(tmp_path, monkeypatch):
+    trainer = trainer_of(tmp_path, max_steps=1, callbacks=[ExportWeights()])
+    monkeypatch.setattr("sys.argv", ["/somewhere/mine.py", "--fast"])
+    trainer.fit(small(), DataLoader(Endless(), batch_size=None))
+    card = (tmp_path / "weights.md").read_text()
+    assert "- command: mine.py --fast\n" in card
+    assert "- data: unknown folders\n" in card
+
+
+def test_a_network_named_like_one_of_ours_is_told_before_it_is_trained(tmp_path):
+    class SRN(DRN):
+        pass
+
+    trainer = trainer_of(tmp_path, max_steps=1, callbacks=[ExportWeights()])
+    with pytest.raises(CheckpointError, match="raincleave has a SRN of its own; give the class"):
+        trainer.fit(SRN(stages=1), DataLoader(Endless(), batch_size=None))
+    assert trainer.global_step == 0

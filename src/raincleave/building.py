@@ -56,8 +56,8 @@ def _find(architecture: Any, source: str) -> type["Derainer"]:
     found = [cls for cls in _subclasses(models.Derainer) if cls.__name__ == architecture]
     if not found:
         raise CheckpointError(
-            f"{source} is for an unknown network {str(architecture)[:80]!r}; "
-            "import its class first."
+            f"{source} is for an unknown network {str(architecture)[:80]!r}; import its class "
+            "first, or on the command line: raincleave predict --model MODULE.CLASS --ckpt_path."
         )
     # Ours, whoever else has one of that name; of a notebook's, whose cells run again, the newest.
     return ([cls for cls in found if _is_ours(cls)] or found)[-1]
@@ -76,7 +76,7 @@ def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
 def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None:
     if not isinstance(arguments, dict):
         raise CheckpointError(f"{source} gives no arguments by name.")
-    hints = _hints(cls)
+    hints = {key: get_type_hints(init).get(key, Any) for key, init in parameters(cls).items()}
     ours = _is_ours(cls)
     for key, value in arguments.items():
         if key not in hints:
@@ -90,21 +90,27 @@ def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None
             )
 
 
-def _hints(cls: type["Derainer"]) -> dict[str, Any]:
-    """The constructor's parameters and, where it passes them on, its bases'; name → annotation."""
-    hints: dict[str, Any] = {}
+def parameters(cls: type[Any]) -> dict[str, Any]:
+    """The constructor's parameters and, where it passes them on, its bases'.
+
+    Args:
+        cls: the class.
+
+    Returns:
+        The function that takes each, by the parameter's name.
+    """
+    takers: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
         init = vars(base)["__init__"]
-        annotations = get_type_hints(init)
-        parameters = list(inspect.signature(init).parameters.values())[1:]
-        for p in parameters:
+        found = list(inspect.signature(init).parameters.values())[1:]
+        for p in found:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                hints.setdefault(p.name, annotations.get(p.name, Any))
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                takers.setdefault(p.name, init)
+        if not any(p.kind is p.VAR_KEYWORD for p in found):
             break
-    return hints
+    return takers
 
 
 def _fits(value: Any, hint: Any) -> bool:

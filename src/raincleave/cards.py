@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 _TEXT = """\
 # {title}
 
-Removes rain from single images. The network is raincleave's `{architecture}` \
+Removes rain from single images. The network is {owner}`{architecture}` \
 (`pip install raincleave`), {parameters:,} parameters.
 
 ```python
-from raincleave import load
+{imports}from raincleave import load
 
 model = load("{ref}")
 model.derain("rainy.jpg").save("clean.png")
@@ -29,6 +29,7 @@ def model_card(
     parameters: int,
     entry: dict[str, Any] | None = None,
     ref: str = ".",
+    module: str = "raincleave",
 ) -> "ModelCard":
     """A model card: metadata that the Hub reads, an example, and where the weights come from.
 
@@ -38,6 +39,7 @@ def model_card(
         entry: the checkpoint's entry in ``checkpoints.json``, with its name; None if it has
             none, in which case the card claims no figures, no licence and no data.
         ref: what the example gives to `raincleave.load`; by default the folder that the card is in.
+        module: where the network's class is from, which the example must import if it is not ours.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -53,8 +55,11 @@ def model_card(
         model_name=title if results else None,
         eval_results=results or None,
     )
+    ours = module.partition(".")[0] == "raincleave"
     text = _TEXT.format(
         title=title,
+        owner="raincleave's " if ours else f"`{module}`'s ",
+        imports="" if ours else f"import {module}  # the network's class\n",
         architecture=architecture,
         parameters=parameters,
         ref=ref,

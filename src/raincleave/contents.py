@@ -119,7 +119,7 @@ def read_lightning(path: Path) -> Contents:
         CheckpointError: it is another's, or holds more than weights and plain values.
     """
     content = parse_pickle(read_bytes(path), str(path))
-    weights, arguments = content.get("state_dict"), content.get("hyper_parameters")
+    weights, arguments = content.get("state_dict"), content.get("hyper_parameters", {})
     if (
         not isinstance(weights, dict)
         or not isinstance(arguments, dict)

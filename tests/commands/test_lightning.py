@@ -327,6 +327,10 @@ def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(
             ["--data.root={pairs}", *SMALL, *ADAM, "--trainer.max_epochs=-1"],
             "WarmupCosine spans.*--trainer.max_steps",
         ),
+        (
+            ["--data.root={pairs}", "--checkpoint.save_top_k=3"],
+            r"save_top_k=3 needs a name for each file, such as --checkpoint.filename=\{step\}\.",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(words, message, pairs, capsys):
@@ -463,6 +467,62 @@ def test_settings_come_from_yaml_and_environment_and_are_printed(pairs, capsys, 
     assert printed["trainer"]["max_steps"] == 5
     assert printed["trainer"]["limit_val_batches"] == 3
     assert printed["model"]["class_path"] == "raincleave.DRN"
+
+
+def test_a_network_and_a_config_of_the_environment_are_taken(pairs, capsys, monkeypatch):
+    words = ["fit", f"--data.root={pairs}", "--print_config"]
+    monkeypatch.setenv("PL_FIT__MODEL", "SRN")
+    with pytest.raises(SystemExit, match="0"):
+        run(words)
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["class_path"] == "raincleave.SRN"
+    monkeypatch.delenv("PL_FIT__MODEL")
+    Path("mine.yaml").write_text(
+        "model: {class_path: BRN}\ndata: {class_path: PairedFolders}\ntrainer: {max_steps: 4}\n"
+    )
+    monkeypatch.setenv("PL_FIT__CONFIG", "mine.yaml")
+    with pytest.raises(SystemExit, match="0"):
+        run(words)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["model"]["class_path"], printed["trainer"]["max_steps"]) == (
+        "raincleave.BRN",
+        4,
+    )
+
+
+OWN = """
+from raincleave.models import DRN
+
+class Mine(DRN):
+    def __init__(self, sizes: tuple[int, int] = (2, 1)) -> None:
+        super().__init__(stages=1, recursions=sizes[1], channels=sizes[0])
+        self.save_hyperparameters()
+
+class Fixed(DRN):
+    def __init__(self) -> None:
+        super().__init__(stages=1, recursions=1, channels=2)
+"""
+
+
+def test_an_own_network_goes_on_scores_and_is_told_how_to_derain(pairs, capsys, monkeypatch):
+    Path("mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(".")
+    common = [f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT]
+    assert run(["fit", "--model=mine.Mine", *common, "--trainer.max_steps=1"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    weights = RUN / "weights.safetensors"
+    command = f"raincleave predict --model mine.Mine --ckpt_path {weights} --data.root PHOTOS"
+    assert told.endswith(f"Try: {command}")
+    photos = ["--data.root", str(pairs / "rainy"), *QUIET]
+    assert run([*command.split()[1:-2], *photos]) == 0
+    assert len(list(Path("lightning_logs").parent.rglob("scene*.png"))) == 10
+    card = weights.with_suffix(".md").read_text()
+    assert "The network is `mine`'s `Mine` (`pip install raincleave`)" in card
+    assert "import mine  # the network's class\nfrom raincleave import load\n" in card
+    for more in ("--trainer.max_steps=1", "--trainer.max_steps=2"):
+        last = ["--ckpt_path=last"] if more[-1] == "2" else []
+        folder = "--trainer.default_root_dir=fixed"
+        assert run(["fit", "--model=mine.Fixed", *common, more, folder, *last]) == 0
+    assert torch.load(f"fixed/{RUN}/checkpoints/last.ckpt")["global_step"] == 2
 
 
 def launch(*words):

@@ -167,6 +167,15 @@ class RaincleaveCLI(LightningCLI):
         config = self.config[self.name]
         if config.trainer.precision is None and self.name == "fit":
             config.trainer.precision = native_precision(config.trainer.accelerator)
+        best = config.checkpoint
+        if (
+            best.save_top_k not in (0, 1)
+            and best.filename == _CHECKPOINTS["checkpoint"]["filename"]
+        ):
+            raise ConfigError(
+                f"--checkpoint.save_top_k={best.save_top_k} needs a name for each file, such as "
+                "--checkpoint.filename={step}."
+            )
         limits = (config.trainer.max_epochs, config.trainer.max_time)
         if self.name == "fit" and limits == (None, None) and config.trainer.max_steps == -1:
             config.trainer.max_epochs = _PUBLISHED_EPOCHS
@@ -223,9 +232,7 @@ class RaincleaveCLI(LightningCLI):
         for export in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(export, ExportWeights) and (path := export.file(self.trainer)).is_file():
                 which = "best" if export.validated else "last"
-                print(
-                    f"{path} holds the {which} weights. Try: raincleave derain PHOTO --model {path}"
-                )
+                print(f"{path} holds the {which} weights. Try: {_trial(type(self.model), path)}")
 
     def before_fit(self) -> None:
         """Compile the stages where that is asked."""
@@ -257,13 +264,21 @@ class RaincleaveCLI(LightningCLI):
             return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
         if lr_scheduler.total_steps is None:
             total = lightning_module.trainer.estimated_stepping_batches
-            if total == float("inf"):
+            if not 0 <= total < float("inf"):
                 raise ConfigError(
-                    "WarmupCosine spans the whole training, which has no end; "
+                    "WarmupCosine spans the whole training, which has no end that is known; "
                     "give --trainer.max_steps or --trainer.max_epochs."
                 )
             lr_scheduler.total_steps = int(total)
         return [optimizer], [{"scheduler": lr_scheduler, "interval": "step"}]
+
+
+def _trial(network: type[Derainer], weights: Path) -> str:
+    """A command that derains with a network's weights."""
+    if network.__module__.startswith("raincleave."):
+        return f"raincleave derain PHOTO --model {weights}"
+    name = f"{network.__module__}.{network.__qualname__}"
+    return f"raincleave predict --model {name} --ckpt_path {weights} --data.root PHOTOS"
 
 
 def _as_list(value: Any) -> list[Any]:

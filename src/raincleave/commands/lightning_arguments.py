@@ -44,7 +44,8 @@ def prepared(argv: Sequence[str]) -> list[str]:
     words = _with_checkpoint(name, words)
     ref, ckpt = _value(words, "--init_from"), _value(words, "--ckpt_path")
     configured = any(_is(word, option) for word in words for option in ("--config", "-c"))
-    model = any(_is(word, "--model") for word in words)
+    configured = configured or f"PL_{name.upper()}__CONFIG" in os.environ
+    model = any(_is(word, "--model") for word in words) or f"PL_{name.upper()}__MODEL" in os.environ
     if not (ref or ckpt or configured or model):
         ref, words = DEFAULT, ["--init_from", DEFAULT, *words]
     network: list[str] = []

@@ -1,5 +1,6 @@
 """The weights that a training starts from or goes on with must fit its network."""
 
+import json
 from inspect import signature
 
 import torch
@@ -51,7 +52,8 @@ def check_fit(model: Derainer, checkpoint: str, averages: bool = True) -> None:
 def _check_same(model: Derainer, other: Derainer, source: str) -> None:
     how_trained = signature(Derainer).parameters
     ours, theirs = (
-        {k: v for k, v in network.hparams.items() if k not in how_trained}
+        # As files keep them, to which a tuple is a list.
+        {k: json.dumps(v) for k, v in network.hparams.items() if k not in how_trained}
         for network in (model, other)
     )
     if type(other) is not type(model) or ours != theirs:

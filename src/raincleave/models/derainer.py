@@ -347,6 +347,16 @@ class Derainer(Pretrained):
         """The derained batch, (B, 3, H, W), clamped to [0, 1]."""
         return self(batch["rainy"]).clamp(0, 1)
 
+    def on_train_start(self) -> None:
+        """Let Lightning clip the gradients of a fused optimiser, where that is asked for.
+
+        It refuses since such a one undoes a GradScaler's scale itself, later; told that it does
+        not, Lightning does so before it clips.
+        """
+        if self.trainer.gradient_clip_val:
+            for optimizer in self.trainer.optimizers:
+                optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
     def published_optimizer(self) -> torch.optim.Optimizer:
         """The paper's optimiser; Adam at 1e-3 in all of them but ResGuideNet."""
         return torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from raincleave.building import parameters
 from raincleave.errors import CheckpointError
 from raincleave.remote import SCHEME, Access
 from raincleave.weightfiles import to_safetensors, write_bytes
@@ -29,10 +30,18 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
         """``{"architecture": …, "arguments": …}``: what a file of weights must say to be loaded.
 
         Raises:
-            CheckpointError: an argument is no JSON scalar or list.
+            CheckpointError: an argument is no JSON scalar or list, or the class is named like one
+                of raincleave's, which the name in a file would stand for.
         """
-        # Lightning's command line adds notes of its own, which start with an underscore.
-        arguments = {k: v for k, v in dict(self.hparams).items() if not k.startswith("_")}
+        from raincleave import models  # upwards, hence here
+
+        name = type(self).__name__
+        if getattr(models, name, type(self)) is not type(self):
+            raise CheckpointError(
+                f"{type(self).__module__}.{name} cannot be saved, since raincleave has a {name} of "
+                "its own; give the class another name."
+            )
+        arguments = self._arguments()
         try:
             json.dumps(arguments)
         except TypeError as error:
@@ -40,7 +49,12 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
                 f"the arguments of this {type(self).__name__} cannot be saved ({error}); "
                 "keep them to numbers, strings and lists."
             ) from error
-        return {"architecture": type(self).__name__, "arguments": arguments}
+        return {"architecture": name, "arguments": arguments}
+
+    def _arguments(self) -> dict[str, Any]:
+        """Those of the constructor; `hparams` may hold notes of Lightning's and a base's, too."""
+        known = parameters(type(self))
+        return {k: v for k, v in dict(self.hparams).items() if k in known}
 
     def save(
         self, path: str | os.PathLike[str], weights: Mapping[str, Tensor] | None = None
@@ -69,8 +83,12 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
         write_bytes(Path(path), to_safetensors(plain, header))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the architecture in Lightning's ``.ckpt``, which holds the arguments alone."""
+        """Note the architecture in Lightning's ``.ckpt``, and no arguments but its own."""
         checkpoint["architecture"] = type(self).__name__
+        arguments = self._arguments()
+        noted = checkpoint.get("hyper_parameters", {})
+        for key in [k for k in noted if k not in arguments and not k.startswith("_")]:
+            del noted[key]
 
     @classmethod
     def from_pretrained(
@@ -136,4 +154,5 @@ class Pretrained(LightningModule, PyTorchModelHubMixin):
 
         count = sum(p.numel() for p in self.parameters())
         ref = f"{SCHEME}{repo_id}" if repo_id else ref
-        return model_card(self.configuration(), count, self.card, ref)
+        module = type(self).__module__
+        return model_card(self.configuration(), count, self.card, ref, module=module)

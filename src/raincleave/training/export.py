@@ -9,6 +9,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from raincleave import __version__
@@ -35,19 +36,22 @@ class ExportWeights(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget a best score whose weights are not where this training's go: resumed elsewhere."""
+        if isinstance(pl_module, Derainer):
+            pl_module.configuration()  # what cannot be saved is told before the training
         if not self.file(trainer).is_file():
             self.best = float("-inf")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Have the last weights validated, and so kept, wherever validation's interval ends."""
-        if trainer.global_step >= trainer.estimated_stepping_batches:
+        if 0 <= trainer.estimated_stepping_batches <= trainer.global_step:  # −1 is unknown
             trainer.should_stop = True
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Remember the weights under test: once validation has a score, EMA has put others back."""
-        if batch_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking:
+        counts = not trainer.sanity_checking and not _afterwards(trainer)
+        if batch_idx == 0 and trainer.is_global_zero and counts:
             state = pl_module.state_dict()
             self._validated = {key: value.detach().clone() for key, value in state.items()}
 
@@ -96,6 +100,11 @@ class ExportWeights(Callback):
         write_bytes(path.with_suffix(".md"), card.encode())
 
 
+def _afterwards(trainer: Trainer) -> bool:
+    """Whether this is no validation of a training, but one of what it has made."""
+    return trainer.state.fn != TrainerFn.FITTING and trainer.global_step > 0
+
+
 def _folder(trainer: Trainer) -> Path:
     """The run's folder: the one that Lightning puts the checkpoints' into."""
     if not trainer.loggers:
@@ -114,9 +123,12 @@ def training_facts(trainer: Trainer) -> dict[str, Any]:
     roots = ", ".join(str(root) for root in getattr(data, "roots", [])) or "unknown folders"
     cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    # Run by a script of its own, or in a notebook, there is no such command.
+    program = Path(sys.argv[0]).name.removesuffix(".exe")
+    program = "raincleave" if program in ("raincleave", "__main__.py") else program
     facts = {
-        "data": f"{type(data).__name__}, {roots}",
-        "command": shlex.join(["raincleave", *sys.argv[1:]]),
+        "data": roots if data is None else f"{type(data).__name__}, {roots}",
+        "command": shlex.join([program, *sys.argv[1:]]),
         "steps": trainer.global_step,
         "precision": trainer.precision,
         "machine": f"{trainer.world_size} x {device}",

@@ -77,7 +77,7 @@ class ProgressLines(lightning.ProgressBar):
         if not self._seldom.is_time():
             return
         steps, total = trainer.global_step - self._begun_at, trainer.estimated_stepping_batches
-        known = steps and total < float("inf")
+        known = steps and 0 <= total < float("inf")
         left = f", {self._seldom.left(steps, total - self._begun_at)}" if known else ""
         self._say(trainer, left, "train/", trainer.progress_bar_metrics)
 
@@ -88,7 +88,7 @@ class ProgressLines(lightning.ProgressBar):
 
     def _say(self, trainer: Trainer, left: str, prefix: str, metrics: Mapping[str, Any]) -> None:
         total = trainer.estimated_stepping_batches
-        of = f" of {total}" if total < float("inf") else ""
+        of = f" of {total}" if 0 <= total < float("inf") else ""
         said = ", ".join(
             f"{name} {float(value):#.4g}"
             for name, value in metrics.items()

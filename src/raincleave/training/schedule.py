@@ -32,7 +32,8 @@ class PublishedDecay(_OfSteps):
 
     Args:
         optimizer: whose learning rate is scheduled.
-        total_steps: length of the training in optimiser steps; without end, there is no decay.
+        total_steps: length of the training in optimiser steps; infinite, or below 0 as Lightning
+            has it where it does not know, there is no decay.
         decay: the factor.
         shares: of the training, in (0, 1), at which it is applied.
 
@@ -52,7 +53,7 @@ class PublishedDecay(_OfSteps):
         shares: Sequence[float] = (0.3, 0.5, 0.8),
     ) -> None:
         self.decay = float(decay)
-        ends = total_steps < float("inf")
+        ends = 0 <= total_steps < float("inf")
         self.milestones = [int(total_steps * share) for share in shares] if ends else []
         super().__init__(optimizer, self.factor)
 
