@@ -90,17 +90,17 @@ def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None
             )
 
 
-def parameters(cls: type[Any]) -> dict[str, Any]:
+def parameters(network: type[Any]) -> dict[str, Any]:
     """The constructor's parameters and, where it passes them on, its bases'.
 
     Args:
-        cls: the class.
+        network: the class.
 
     Returns:
         The function that takes each, by the parameter's name.
     """
     takers: dict[str, Any] = {}
-    for base in cls.__mro__:
+    for base in network.__mro__:
         if "__init__" not in vars(base):
             continue
         init = vars(base)["__init__"]
