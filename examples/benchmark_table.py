@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from raincleave import RaincleaveError, list_models
+from raincleave.atomic import no_place_for
 from raincleave.commands.evaluate import evaluate
 from raincleave.data.layouts import datasets_below
 
@@ -47,7 +48,9 @@ def score(folder: Path, models: list[str], protocol: str, every: int) -> dict:
 def cell(result: dict) -> str:
     """``PSNR / SSIM`` of a model's last stage."""
     last = result["stages"][-1] if result["stages"] else result["input"]
-    return f"{last['psnr']:.2f} / {last['ssim']:.3f}" if last["psnr"] else "identical"
+    # An image that equals its ground truth has an infinite PSNR, which JSON cannot say.
+    psnr = "inf" if last["psnr"] is None else f"{last['psnr']:.2f}"
+    return f"{psnr} / {last['ssim']:.3f}"
 
 
 def row(*cells: object) -> str:
@@ -95,6 +98,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="score one pair in so many")
     args = parser.parse_args()
     names = args.datasets or [str(p.relative_to(args.root)) for p in datasets_below(args.root)]
+    if problem := no_place_for(args.output.with_suffix(".md")):
+        sys.exit(f"--output {args.output}: {problem}")
     if not names:
         sys.exit(f"there are no datasets in the folders of {args.root}.")
     try:

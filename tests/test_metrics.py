@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from PIL import Image
+from torchmetrics import MetricCollection
 
 from raincleave.errors import ConfigError, ImageError
 from raincleave.metrics import PROTOCOLS, DerainPSNR, DerainSSIM, psnr, ssim
@@ -173,6 +174,8 @@ def test_another_range_is_refused(score):
             ImageError, match=r"the ground truth has values up to \d+; divide by 255"
         ):
             score(other, other)
+    with pytest.raises(ImageError, match=r"values down to -0\.\d+; undo the normalisation first"):
+        score(clean.float() / 127.5 - 1, clean.float() / 127.5 - 1)
     for whole in (clean.long(), clean.to(torch.uint16)):
         with pytest.raises(ImageError, match="from uint8, not from torch"):
             score(whole, whole)
@@ -239,3 +242,18 @@ def test_two_processes_score_an_odd_number_of_images_as_one_does(tmp_path):
     for rank in range(2):
         together = json.loads((tmp_path / f"{rank}.json").read_text())
         assert together == pytest.approx(alone, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [DerainPSNR, DerainSSIM])
+def test_a_collection_keeps_protocols_apart_that_agree_at_first(kind):
+    alone = {protocol: kind(protocol) for protocol in PROTOCOLS}
+    together = MetricCollection({protocol: kind(protocol) for protocol in PROTOCOLS})
+    first, *others = images()
+    for rainy, clean in ((first[1], first[1]), *others):
+        together.update(rainy[None], clean[None])
+        for metric in alone.values():
+            metric.update(rainy[None], clean[None])
+        together.compute()
+    assert len(together.compute_groups) == len(PROTOCOLS)
+    for protocol, value in together.compute().items():
+        assert value == alone[protocol].compute()

@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from raincleave.data.audit import mistaken
-from raincleave.data.layouts import scan
+from raincleave.data.layouts import LAYOUTS, scan
 from raincleave.data.pairs import Pair
 from raincleave.data.pictures import Picture, image_files_of
 from raincleave.errors import DataError
@@ -35,8 +36,9 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
     Args:
         root: the dataset's folder, or the one in which a folder called ``name`` lies.
         name: what the dataset must be, such as ``"Rain100H"``; None takes whatever it is. It is
-            compared with the layout, its published editions and the folder's own name, and where
-            a heavy and a light set share a layout, with the rain of some pairs.
+            compared with the layout and its published editions, and where a heavy and a light set
+            go by one name but for the last letter, with the rain of some pairs; with the folder's
+            own name where the layout says nothing, or no benchmark is called so.
 
     Raises:
         DataError: there is no such folder, it holds no pairs, or it is not what ``name`` says.
@@ -45,9 +47,12 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
     if name and (folder / name).is_dir():
         folder = folder / name
     found = scan(folder)
-    editions = [word for word in re.findall(r"[\w-]+", found.version) if word[0].isupper()]
-    known = [*found.layout.name.split("/"), *editions, folder.absolute().name]
-    if name and _plain(name) not in [_plain(word) for word in known]:
+    known = {*map(_plain, found.layout.name.split("/")), *_titles([found.version])}
+    claimed = _titles(text for row in LAYOUTS for text in (row.name, *row.versions.values()))
+    anyone_s = found.layout.name in ("two folders", "side by side")
+    if anyone_s or _plain(name or "") not in claimed:
+        known.add(_plain(folder.absolute().name))
+    if name and _plain(name) not in known:
         raise DataError(
             f"{folder} is not {name}: it was recognised as {found.layout.name}, {found.version}."
         )
@@ -55,6 +60,12 @@ def find_dataset(root: str | Path, name: str | None = None) -> Benchmark:
         raise DataError(problem)
     label = f"{name or folder.absolute().name} ({found.version})"
     return Benchmark(label, folder, found.pairs, found.problems)
+
+
+def _titles(texts: Iterable[str]) -> set[str]:
+    """Words with a capital, which in what `LAYOUTS` says are the names of datasets."""
+    words = {word for text in texts for word in re.findall(r"[\w-]+", text)}
+    return {_plain(word) for word in words if word[0].isupper()}
 
 
 def _plain(text: str) -> str:
@@ -111,11 +122,13 @@ def _by_number(tests: list[Path], truths: list[Path]) -> dict[Path, list[Path]]:
         }
         single = [partners[0] for partners in found.values() if len(partners) == 1]
         count = len(single), len(set(single))
-        if len(tests) > 1 and paired == (len(tests), 1) and count[0] == len(tests) < 2 * count[1]:
+        all_to_one = paired == (len(tests), 1) and count[0] == len(tests) < 2 * count[1]
+        if all_to_one and found != best:
             one, other = next(iter(best.items())), found[tests[0]]
+            all_would = ", as all the images then would," if len(tests) > 1 else ""
             raise DataError(
-                f"{one[0]} may belong to {one[1][0].name}, as all the images then would, or to "
-                f"{other[0].name}; name them like their partners."
+                f"{one[0]} may belong to {one[1][0].name}{all_would} or to {other[0].name}; "
+                "name images like their partners."
             )
         if count > paired:
             best, paired = found, count

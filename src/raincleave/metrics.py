@@ -28,7 +28,7 @@ WINDOW = 11  # side of the Gaussian SSIM window, Wang et al. 2004
 SIGMA = 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
-_TOO_BRIGHT = 1.5
+_TOO_DARK, _TOO_BRIGHT = -0.5, 1.5
 """What a picture of [0, 1] does not reach, however it was resized."""
 
 
@@ -166,13 +166,19 @@ def _scored_planes(test: Tensor, clean: Tensor, rules: Protocol) -> tuple[Tensor
             "scoring needs two RGB batches of one shape (B, 3, H, W); "
             f"these are {tuple(test.shape)} and {tuple(clean.shape)}."
         )
-    # Clamped, images on another scale would be white, and one like the other.
-    largest = float(clean.detach().max()) if clean.is_floating_point() and clean.numel() else 0
-    if largest > _TOO_BRIGHT:
-        raise ImageError(
-            "scoring takes floats in [0, 1] or uint8, but the ground truth has values up to "
-            f"{largest:g}; divide by 255 first, or by what is white."
-        )
+    # Clamped, images on another scale would be white or black, and one like the other.
+    if clean.is_floating_point() and clean.numel():
+        least, largest = (float(value) for value in clean.detach().aminmax())
+        if largest > _TOO_BRIGHT:
+            raise ImageError(
+                "scoring takes floats in [0, 1] or uint8, but the ground truth has values up to "
+                f"{largest:g}; divide by 255 first, or by what is white."
+            )
+        if least < _TOO_DARK:
+            raise ImageError(
+                "scoring takes floats in [0, 1] or uint8, but the ground truth has values down to "
+                f"{least:g}; undo the normalisation first."
+            )
     # The ground truth was 8-bit before it was scaled to [0, 1]: rounding restores its levels.
     x, y = _levels(test.detach(), rules.save), _levels(clean.detach(), "round")
     return _luma(x, rules.luma), _luma(y, rules.luma)
@@ -260,6 +266,9 @@ class _MeanOverImages(Metric):
         zero = torch.zeros((), dtype=torch.float64)
         self.add_state("total", default=zero, dist_reduce_fx="sum")
         self.add_state("count", default=zero.long(), dist_reduce_fx="sum")
+        # A MetricCollection lets metrics share what they add up where it was alike at first.
+        number = torch.tensor(list(PROTOCOLS).index(protocol))
+        self.add_state("rules", default=number, dist_reduce_fx="max")
 
     def compute(self) -> Tensor:
         """The mean over all images seen, a float64 scalar."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from raincleave import load
-from raincleave.benchmarks import find_folders
+from raincleave.benchmarks import find_dataset, find_folders
 from raincleave.cli import run
 from raincleave.errors import DataError
 from raincleave.evaluation import ImageScores, Score, Scores, strict_float32
@@ -288,6 +288,46 @@ def test_a_dataset_is_found_by_name_below_its_root(root, capsys):
 
 
 @pytest.mark.parametrize(
+    ("rainy", "clean", "folder", "said"),
+    [
+        ("rain/X2/norain-{}x2.png", "norain/norain-{}.png", "Rain100H", "recognised as Rain200H"),
+        ("rainy/rain-{:03}.png", "norain-{:03}.png", "Rain200H", "recognised as Rain100H"),
+        ("input/{}.png", "target/{}.png", "Rain100L", "is not Rain100L but Rain100H, by its rain"),
+        ("input/{}.png", "target/{}.png", "Rain200L", "is not Rain200L but Rain200H, by its rain"),
+        ("input/{}.png", "target/{}.png", "Rain12", None),
+        ("input/{}.png", "target/{}.png", "Rain100H", None),
+        ("rainy/rain-{:03}.png", "norain-{:03}.png", "Street", None),
+    ],
+)
+def test_the_folder_s_name_does_not_make_a_benchmark(tmp_path, rainy, clean, folder, said):
+    root = tmp_path / folder
+    for k in (1, 2):
+        write(root / clean.format(k), np.full((12, 12, 3), 30 * k, np.uint8))
+        write(root / rainy.format(k), np.full((12, 12, 3), 30 * k + 60, np.uint8))
+    if said:
+        with pytest.raises(DataError, match=said):
+            find_dataset(root, folder)
+    else:
+        assert len(find_dataset(root, folder).pairs) == 2
+
+
+def test_results_are_written_though_nobody_reads_the_table(root, tmp_path, capsys, monkeypatch):
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("raincleave.commands.evaluate._print", closed)
+    files = {"--json": tmp_path / "a.json", "--csv": tmp_path / "a.csv"}
+    options = [str(word) for pair in files.items() for word in pair]
+    with pytest.raises(BrokenPipeError):
+        run(["evaluate", "--root", str(root), *options])
+    assert all(file.is_file() for file in files.values())
+    for option in ("--save", "--figures"):
+        folder = files["--csv"] / "sub"
+        assert run(["evaluate", "drn-7x7", "--root", str(root), option, str(folder)]) == 1
+        assert f"{option} {folder}: no folder can be made there (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("finished", "clean", "partner"),
     [
         ("drn-77x77_{:03}.png", "{:03}.png", lambda k: k),
@@ -315,6 +355,12 @@ def test_where_two_numbers_pair_all_none_is_guessed(tmp_path):
         write(tmp_path / "clean" / f"{k}.png", black)
     with pytest.raises(DataError, match=r"12_1\.png may belong to 12\.png, .*, or to 1\.png"):
         find_folders(tmp_path / "finished", tmp_path / "clean")
+    write(tmp_path / "one" / "drn7_005.png", black)
+    with pytest.raises(DataError, match=r"drn7_005\.png may belong to 7\.png or to 5\.png; name"):
+        find_folders(tmp_path / "one", tmp_path / "clean")
+    write(tmp_path / "another" / "drn77_005.png", black)
+    (pair,) = find_folders(tmp_path / "another", tmp_path / "clean").pairs
+    assert pair.clean.path.name == "5.png"
 
 
 def test_finished_images_need_one_partner_each(root, tmp_path, capsys):

@@ -87,6 +87,9 @@ def test_the_cropped_copy_is_told(tmp_path, scene, rainy, write):
     write(tmp_path / "norain-001.png", scene(1, 480, 320))
     write(tmp_path / "rainy/rain-001.png", rainy(scene(1, 480, 320)))
     assert audit(tmp_path).version.endswith("in the copy cropped from 481x321 to 480x320")
+    for folder in ("input", "target"):
+        write(tmp_path / "own" / folder / "street.png", scene(1, 480, 320))
+    assert audit(tmp_path / "own").version == "paired folders of your own"
 
 
 def test_photos(tmp_path, scene, write):

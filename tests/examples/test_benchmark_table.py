@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -42,3 +43,15 @@ def test_the_table_holds_ours_and_the_published_rows_and_is_reproducible(tmp_pat
     assert "29.45 / " in row
     assert any(line.startswith("| **mine.safetensors** | ") for line in lines)
     assert "| DRN 7×7, published | 10,595 | 26.99 / 0.861 | 35.74 / 0.970 |  |" in lines
+
+
+def test_one_image_that_equals_its_truth_does_not_speak_for_all():
+    cell = runpy.run_path(str(SCRIPT))["cell"]
+    assert cell({"stages": [], "input": {"psnr": None, "ssim": 0.36}}) == "inf / 0.360"
+
+
+def test_a_place_that_will_not_do_is_told_first(tmp_path, monkeypatch):
+    args = ["benchmark_table.py", str(tmp_path), "-o", str(tmp_path / "nowhere/table")]
+    monkeypatch.setattr(sys, "argv", args)
+    with pytest.raises(SystemExit, match="there is no folder"):
+        runpy.run_path(str(SCRIPT), run_name="__main__")

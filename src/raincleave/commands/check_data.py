@@ -5,6 +5,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from raincleave.atomic import no_place_for
 from raincleave.data.audit import Audit, audit, overlaps
 from raincleave.data.layouts import datasets_below, scan
 from raincleave.data.pictures import write_whole
@@ -48,10 +49,12 @@ def check_data(
 
     Raises:
         DataError: a folder is missing or holds nothing to check.
-        ConfigError: ``exclude_list`` without ``against``.
+        ConfigError: ``exclude_list`` without ``against``, or where no file can be.
     """
     if exclude_list is not None and against is None:
         raise ConfigError("--exclude-list needs --against, the dataset whose scenes to leave out.")
+    if exclude_list is not None and (problem := no_place_for(Path(exclude_list))):
+        raise ConfigError(f"--exclude-list {exclude_list}: {problem}")
     audits = [_audit(folder) for folder in _folders(Path(root))]
     others = [_audit(folder) for folder in _folders(Path(against))] if against else []
     crossed = [(a, b) for a in audits for b in others] if others else list(combinations(audits, 2))

@@ -158,11 +158,13 @@ def evaluate(
     scored = count(1)
     with strict_float32(), telling("scoring", len(runner.pairs) * max(1, len(models))) as tell:
         runner.run(models, report, lambda: tell(next(scored)))
-    _print(report, explain)
-    if json:
-        write_json(report, Path(json))
-    if csv:
-        write_csv(report, Path(csv))
+    try:
+        if json:
+            write_json(report, Path(json))
+        if csv:
+            write_csv(report, Path(csv))
+    finally:  # after the files: a pager that is closed must not take them along
+        _print(report, explain)
     return 1 if failures else 0
 
 
@@ -187,6 +189,14 @@ def _check_targets(
     for option, path in folders.items():
         if path and Path(path).exists() and not Path(path).is_dir():
             raise ConfigError(f"{option} {path}: that is a file; name a folder.")
+        try:
+            if path:
+                Path(path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(
+                f"{option} {path}: no folder can be made there ({reason})."
+            ) from error
 
 
 def _parse_stages(stages: str | None) -> int | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raincleave.data.fingerprints import fingerprint, same_scenes, scene_numbers
-from raincleave.data.layouts import Found, NoPairsError, scan
+from raincleave.data.layouts import LAYOUTS, Found, NoPairsError, scan
 from raincleave.data.pairs import Pair, read_pair
 from raincleave.data.pictures import Picture, image_files, read_image
 from raincleave.errors import DataError
@@ -104,7 +104,7 @@ def audit(root: str | Path, progress: Callable[[int, int], None] | None = None) 
     return Audit(
         root=root,
         dataset="photos" if found is None else _which(found, mean_rain),
-        version="no pairs" if found is None else found.version + _cropped(looked),
+        version="no pairs" if found is None else found.version + _cropped(found, looked),
         names=[name for name, _ in readable],
         paired=found is not None,
         sizes=dict(Counter(seen.size for _, seen in readable).most_common()),
@@ -179,18 +179,23 @@ def mistaken(found: Found, name: str) -> str | None:
 
     Returns:
         A sentence; None where the rain is as heavy or light as the name's H or L says, or where
-        the name or the layout says nothing of the kind.
+        the name says nothing of the kind.
     """
-    letter = re.fullmatch(r"rain(?:train|\d+)([hl])", name, re.IGNORECASE)
-    if letter is None or "/" not in found.layout.name:
+    if not re.fullmatch(r"rain(train|\d+)[hl]", name, re.IGNORECASE):
         return None
-    (meant,) = (two for two in found.layout.name.split("/") if two[-1] == letter[1].upper())
+    both = found.layout.name.split("/")
+    if len(both) < 2:  # one that says nothing of it: what the name says then
+        rows = (layout.name.split("/") for layout in LAYOUTS)
+        both = next((row for row in rows if name.lower() in map(str.lower, row)), both)
+    meant = next((one for one in both if one[-1] == name[-1].upper()), None)
+    if meant is None:
+        return None
     some = [_look(pair) for pair in found.pairs[:: max(1, len(found.pairs) // 5)][:5]]
     rains = [seen.rain for seen in some if seen.size]
     if not rains:
         return None
     rain = sum(rains) / len(rains)
-    really = _which(found, rain)
+    really = both[0] if rain > _HEAVY else both[1]
     if really == meant:
         return None
     return (
@@ -199,7 +204,8 @@ def mistaken(found: Found, name: str) -> str | None:
     )
 
 
-def _cropped(looked: list[_Looked]) -> str:
+def _cropped(found: Found, looked: list[_Looked]) -> str:
     """Whether this is the copy of BSDS-based sets that lacks a row and a column, as MPRNet's."""
+    based = re.search(r"Rain(100|200|Train)[HL]", f"{found.layout.name} {found.version}")
     whole = {"480x320", "320x480"} >= {seen.size for seen in looked if seen.size}
-    return ", in the copy cropped from 481x321 to 480x320" if whole else ""
+    return ", in the copy cropped from 481x321 to 480x320" if based and whole else ""
