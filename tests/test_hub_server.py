@@ -1,5 +1,6 @@
 """The real huggingface_hub client against a local server: what users meet, good days and bad."""
 
+import errno
 import hashlib
 import json
 import os
@@ -213,6 +214,15 @@ def test_offline_mode(hub, model, monkeypatch):
     load(REF)
     monkeypatch.setattr(hf, "HF_HUB_OFFLINE", True)
     assert same(load(REF), model)
+
+
+def test_a_full_disk_is_not_the_hub_s_fault(hub, model, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    with pytest.raises(CheckpointError, match=r"kept in the cache: No space left .*; set HF_HOME"):
+        load(REF)
 
 
 def test_a_cache_that_cannot_be_written(hub, model, tmp_path):

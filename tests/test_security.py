@@ -122,6 +122,17 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, lie):
         load(path)
 
 
+def test_a_header_without_metadata_is_refused(tmp_path, drn):
+    data = save(drn.state_dict(), {"a": "b"})
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size]) | {"__metadata__": None}
+    text = json.dumps(header).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+    with pytest.raises(CheckpointError, match="does not say which network it belongs to"):
+        load(path)
+
+
 def test_claimed_sizes_cost_no_memory(tmp_path, drn):
     """A header that asks for a network of 2^60 channels, or endless stages, over a small file."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

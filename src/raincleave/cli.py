@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from errno import ENOSPC
 from importlib import import_module
 from inspect import getdoc
 from io import TextIOWrapper
@@ -81,6 +82,12 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
         import_module("raincleave.commands.lightning").main([name, *argv])
     except RaincleaveError as error:
         print(f"raincleave: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
+        what = f"{error.filename} " if error.filename else "what was written "
+        print(f"raincleave: {what}does not fit; the disk is full.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("raincleave: interrupted", file=sys.stderr)

@@ -102,7 +102,8 @@ def load(
             ``save_pretrained``; a ``.safetensors`` file written by `Derainer.save`; a Lightning
             ``.ckpt`` of one of our models; or an authors' released ``.pth``.
         stages: number of stages to build the network with. A recurrent network's weights do not
-            fix it; None is what the checkpoint was trained with, for ``.pth`` the published number.
+            fix it; None is what the checkpoint was trained with, for ``.pth`` the published number,
+            which a BRN's has not.
         device: where the model is put; None is the CPU.
         dtype: floating-point type of the weights; None is float32.
         revision: of ``hf://`` repositories: branch, tag or commit.

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from errno import ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,10 +133,11 @@ def _refused(repo: str, filename: str, access: Access, error: BaseException) -> 
         why = "cannot be had now: the Hub has had too many requests; try again in a while"
     elif status is not None:
         why = f"cannot be had now: the Hub answers with status {status}; try again in a while"
-    elif isinstance(error, OSError) and error.filename:
+    elif isinstance(error, OSError) and (error.filename or error.errno == ENOSPC):
+        where = f"{error.filename}: " if error.filename else ""
         why = (
-            f"cannot be kept in the cache: {error.filename}: {error.strerror}; set HF_HOME or "
-            "cache_dir to a folder that can be written"
+            f"cannot be kept in the cache: {where}{error.strerror}; set HF_HOME or cache_dir to a "
+            "folder that can be written"
         )
     else:
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

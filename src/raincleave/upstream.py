@@ -22,6 +22,10 @@ _PLAIN_INPUTS = 64
 """Input channels of gates that see z and their own h alone."""
 
 
+HINTS = {"BRN": ", which is 8 of the journal paper's files and 4 of the conference paper's"}
+"""What the authors' code runs files with whose number of stages is no published one."""
+
+
 class Release(NamedTuple):
     """What an authors' file was recognised as."""
 
@@ -84,7 +88,8 @@ def complete(release: Release, given: dict[str, Any], source: str) -> dict[str, 
     open_questions = [key for key, value in arguments.items() if value is None]
     if open_questions:
         raise CheckpointError(
-            f"{source} does not tell {' and '.join(open_questions)}; say what it was trained with."
+            f"{source} does not tell {' and '.join(open_questions)}; say what it was trained with"
+            f"{HINTS.get(release.architecture, '')}."
         )
     return arguments
 
@@ -194,4 +199,5 @@ def _brn(theirs: "Weights") -> Release:
     sees = (gates[0].shape[1] > _PLAIN_INPUTS, gates[1].shape[1] > _PLAIN_INPUTS)
     couplings = {(True, True): "both", (False, True): "r2x", (True, False): "x2r"}
     told = {"coupling": couplings.get(sees, "none"), "cell": cell}
-    return Release("BRN", told, _published("BRN", "stages"), weights, dropped)
+    # The journal paper says 6, but none of the files that were released with it runs so.
+    return Release("BRN", told, {"stages": None}, weights, dropped)

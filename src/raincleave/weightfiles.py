@@ -50,7 +50,7 @@ def parse_safetensors(data: bytes, source: str) -> tuple[dict[str, str], dict[st
     except Exception as error:  # a corrupt header surfaces as whatever it happens to break
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source} is not a readable safetensors file ({reason}).") from error
-    return header.get("__metadata__", {}), weights
+    return header.get("__metadata__") or {}, weights
 
 
 def to_safetensors(weights: Mapping[str, "Tensor"], metadata: Mapping[str, str]) -> bytes:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from raincleave.app import server
+from raincleave.app.work import StoppedError
 from raincleave.commands.device import load_on
 from raincleave.hub import DEFAULT, list_models
 
@@ -58,6 +59,33 @@ def test_stop_after_the_last_stage_leaves_what_is_shown(page, pictures, monkeypa
     assert page.result not in answer
     assert shown.source.is_file()
     assert not made[0].folder.exists()
+
+
+def test_what_was_stopped_is_next_with_other_settings(page, pictures, monkeypatch):
+    shown = ask(page, str(pictures / "one.png"), page.example)[page.result]
+
+    def stopped(*_):
+        page._end(VISITOR)
+        raise StoppedError("Stopped.")
+
+    monkeypatch.setattr(page, "_derain", stopped)
+    answer = ask(page, str(pictures / "other.png"), shown)
+    assert answer, "of an empty answer Gradio complains"
+    assert page.result not in answer
+    monkeypatch.undo()
+    again = ask(page, None, shown, stages="1")[page.result]
+    assert again.source.name == "other.png"
+    page._end(VISITOR)
+    assert ask(page, None, again)[page.result].source.name == "other.png"
+    assert page._dropped == page._stops == {}, "a late click stops nothing"
+
+    def left(*_):
+        page._leave(VISITOR)
+        raise StoppedError("Stopped.")
+
+    monkeypatch.setattr(page, "_derain", left)
+    assert page.result not in ask(page, str(pictures / "one.png"), again)
+    assert page._dropped == page._stops == {}
 
 
 def test_what_is_dropped_meanwhile_is_next(page, pictures, monkeypatch):

@@ -85,26 +85,39 @@ def test_a_port_in_use(capsys):
 
 
 def test_only_local_pages_promise_that_pictures_stay():
-    assert Options().where == "It stays on this computer."
+    for host in ("127.0.0.1", "::1", "[::1]"):
+        assert Options(host=host).where == "It stays on this computer."
     assert Options(host="0.0.0.0").where == Options(share=True).where == ""
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_earnest(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize(
+    ("ending", "host", "family"),
+    [
+        ("SIGINT", "127.0.0.1", socket.AF_INET),
+        ("SIGTERM", "127.0.0.2", socket.AF_INET),
+        ("SIGHUP", "::1", socket.AF_INET6),
+    ],
+)
+def test_it_ends_in_earnest_and_minds_no_proxy(tmp_path, ending, host, family):
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            pytest.skip(f"{host} is no address here")
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "raincleave", "app", "--port", str(port)]
+    command = [sys.executable, "-m", "raincleave", "app", "--port", str(port), "--host", host]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path), "http_proxy": "http://127.0.0.1:9"},
     ) as process:
-        assert process.stdout.readline().startswith(f"raincleave is at http://127.0.0.1:{port}")
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        assert process.stdout.readline().startswith(f"raincleave is at {address}")
         assert len(list(tmp_path.glob("raincleave-*"))) == 1
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, ending))
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(tmp_path.glob("raincleave-*")) == []

@@ -49,7 +49,7 @@ def test_asks_for_what_the_file_does_not_tell(brn, tmp_path, capsys):
     out = tmp_path / "ours.safetensors"
     assert run(["convert", str(brn), str(out)]) == 1
     said = capsys.readouterr().err
-    assert "no file tells its stages; say them: --stages 6 (as the paper has it)." in said
+    assert "no file tells its stages; say them: --stages N, which is 8 of the journal" in said
     assert not out.exists()
 
 

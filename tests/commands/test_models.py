@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +104,13 @@ def test_the_markdown_table_has_a_row_for_the_input_and_for_each_checkpoint(tabl
         "| `brn-6` | 10,595 | 47 kB |  |  |",
         "| `drn-7x7` | 10,595 | 47 kB | 26.99 / 0.861 | 31.97 / 0.861 |",
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk to be full")
+def test_a_full_disk_is_told():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "raincleave", "models"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode
+    assert "raincleave: what was written does not fit; the disk is full.\n" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -39,7 +39,7 @@ class Page:
     def __init__(self, models: Models, folder: Path, options: Options) -> None:
         self.models, self.folder, self.options = models, folder, options
         self._device = Lock()
-        self._stops: dict[str, Event] = {}
+        self._stops: dict[str, tuple[Event, Path]] = {}
         self._dropped: dict[str, str] = {}
         self._closing = False
         first = models.names[0]
@@ -230,9 +230,11 @@ class Page:
 
         Of what was dropped while another picture ran, the last is derained.
         """
+        unchanged = {self.trouble: gr.skip()}  # of an empty answer Gradio would complain
         visitor = str(request.session_hash)
         source = Path(self._dropped.pop(visitor, last.source))
-        stop = self._stops[visitor] = Event()
+        stop = Event()
+        self._stops[visitor] = stop, source
         try:
             total = self.models.stages(name)
             wanted = total if stages == "auto" else int(stages)
@@ -244,13 +246,15 @@ class Page:
             tell = self._teller(stop, bar, wanted)
             result = self._derain(Job(source, number, precision), name, tell)
         except StoppedError:
-            return {}
+            return unchanged
         except Exception as error:  # Whatever a picture does, the page says so and goes on.
             said = f'<p role="alert">{escape(explain(error, source, self.folder))}</p>'
             return {self.trouble: gr.update(value=said, visible=True)}
+        finally:
+            self._stops.pop(visitor, None)
         if stop.is_set():  # too late for the network: Gradio shows nothing that comes now
             self._forget(result)
-            return {}
+            return unchanged
         self._forget(last)
         return {
             **{getattr(self, part): gr.update(**new) for part, new in self._shown(result).items()},
@@ -269,15 +273,17 @@ class Page:
         return tell
 
     def _end(self, request: gr.Request) -> None:
-        """The visitor stopped the work."""
-        stop = self._stops.pop(str(request.session_hash), None)
+        """The visitor stopped the work; the picture stays, for other settings."""
+        visitor = str(request.session_hash)
+        stop, source = self._stops.pop(visitor, (None, None))
         if stop is not None:
             stop.set()
+            self._dropped.setdefault(visitor, str(source))
 
     def _leave(self, request: gr.Request) -> None:
         """The visitor closed the page."""
-        self._dropped.pop(str(request.session_hash), None)
         self._end(request)
+        self._dropped.pop(str(request.session_hash), None)
 
     def _choose(self, result: Result, chosen: gr.SelectData) -> tuple[Any, str]:
         """Put the chosen view on the slider's right side."""

@@ -40,7 +40,7 @@ class Options:
     @property
     def where(self) -> str:
         """A sentence on where pictures go; empty where it is not on the visitor's computer."""
-        local = self.host in _LOCAL and not self.share
+        local = self.host.strip("[]") in _LOCAL and not self.share
         return "It stays on this computer." if local else ""
 
 
@@ -62,7 +62,7 @@ def serving(
     _check_free(options)
     with TemporaryDirectory(prefix="raincleave-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with _gradio_told(folder):
+        with _gradio_told(folder, options.host):
             from raincleave.app.choice import Models
             from raincleave.app.page import Page
             from raincleave.hub import DEFAULT, list_models
@@ -79,10 +79,12 @@ def _launched(page: "Page", options: Options) -> Iterator[str]:
     from raincleave.app.style import dress
 
     blocks = page.blocks()
+    # Gradio makes an address of it, in which IPv6 has brackets.
+    host = f"[{options.host.strip('[]')}]" if ":" in options.host else options.host
     try:
         try:
             blocks.launch(
-                server_name=options.host,
+                server_name=host,
                 server_port=options.port,
                 share=options.share,
                 quiet=True,
@@ -124,9 +126,9 @@ def _taken(options: Options) -> ConfigError:
 
 
 @contextmanager
-def _gradio_told(folder: Path) -> Iterator[None]:
+def _gradio_told(folder: Path, host: str) -> Iterator[None]:
     """What only the environment tells Gradio: keep files in our folder, report nothing."""
-    hosts = [os.environ.get("no_proxy", ""), "127.0.0.1", "localhost"]
+    hosts = [os.environ.get("no_proxy", ""), "127.0.0.1", "localhost", host.strip("[]")]
     settings = {
         "GRADIO_TEMP_DIR": str(folder / "gradio"),
         "GRADIO_ANALYTICS_ENABLED": "False",

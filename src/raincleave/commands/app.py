@@ -77,7 +77,11 @@ def app(
         raise ConfigError('the page needs gradio; install it with `pip install "raincleave[app]"`.')
     options = Options(host, port, share, max_megapixels, max_megabytes, queue)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Also when its terminal is closed, if it is not to outlive that, as under nohup.
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
     with (
         suppress(KeyboardInterrupt),
         serving(weights, partial(load_on, device=device), options) as address,

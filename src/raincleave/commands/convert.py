@@ -57,6 +57,8 @@ def convert(
 
 
 def _ask(release: "Release", given: dict[str, Any], authors: str) -> None:
+    from raincleave.upstream import HINTS
+
     missing = [key for key in release.untold if key not in given]
     if not missing:
         return
@@ -64,7 +66,8 @@ def _ask(release: "Release", given: dict[str, Any], authors: str) -> None:
     published = "" if None in release.untold.values() else " (as the paper has it)"
     raise CheckpointError(
         f"{authors} is recognised as {release.architecture}, but no file tells its "
-        f"{' and '.join(missing)}; say them: {options}{published}."
+        f"{' and '.join(missing)}; say them: {options}{published}"
+        f"{HINTS.get(release.architecture, '')}."
     )
 
 
