@@ -136,7 +136,7 @@ def test_folder_without_output_and_again(here, capsys, loaded):
     assert files() == after
     assert Path("in/a.derained.png").read_bytes() == b"mine"
     err = capsys.readouterr().err
-    assert f"{Path('in/a.derained.png')} is there already; --overwrite replaces it." in err
+    assert f"{Path('in/a.derained.png')} is there already, whatever model and" in err
     assert len(loaded) == 1  # nothing to do, so nothing is loaded
     assert run(["derain", "in", "--overwrite"]) == 0
     assert level("in/a.derained.png") == 50
@@ -297,6 +297,35 @@ def test_links_to_one_picture_are_two(here):
         (Path("in") / name).symlink_to(Path("store/a.png").absolute())
     assert run(["derain", "in", "-o", "out"]) == 0
     assert {path.name for path in Path("out").iterdir()} == {"x.png", "y.png"}
+
+
+def test_videos_among_pictures_are_told(here, capsys):
+    draw("in/a.png")
+    for name in ("in/B.MOV", "in/c/d.mp4", "in/e.derained.mp4", "in/.f.mp4"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert run(["derain", "in", "-o", "out"]) == 0
+    assert capsys.readouterr().err == "in: 2 videos are left out; name each itself.\n"
+    assert run(["derain", "in/*", "-o", "out", "--overwrite"]) == 0
+    assert capsys.readouterr().err == "in/*: 1 video is left out; name each itself.\n"
+
+
+def test_linked_folders_are_searched_once_and_never_in_a_circle(here):
+    draw("in/a.png")
+    draw("in/real/b.png")
+    draw("elsewhere/c.png")
+    for link, folder in {
+        "in/more": "../elsewhere",
+        "in/again": "../elsewhere",
+        "in/circle": ".",
+        "in/up": "..",
+        "in/early": "real",
+        "elsewhere/back": "../in",
+    }.items():
+        Path(link).symlink_to(folder, target_is_directory=True)
+    assert run(["derain", "in", "-o", "out"]) == 0
+    made = {str(file.relative_to("out")) for file in Path("out").rglob("*.png")}
+    assert made == {"a.png", "real/b.png", "again/c.png"}
 
 
 def test_many_results_that_are_there_are_told_in_one_line(here, capsys):

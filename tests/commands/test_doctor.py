@@ -1,5 +1,6 @@
 import hashlib
-from importlib.metadata import version
+import re
+from importlib.metadata import requires, version
 
 import pytest
 import torch
@@ -50,3 +51,28 @@ def test_weights_on_the_hub_are_no_fault(package, capsys):
     package |= {"file": None, "hub": {"repo": "me/a", "revision": "0" * 40}}
     assert run(["doctor"]) == 0
     assert "  a: on the Hub, me/a" in capsys.readouterr().out
+
+
+def test_extras_are_told_with_what_brings_them(package, capsys, monkeypatch):
+    own = doctor.metadata.version
+
+    def version_of(name):
+        if name == "av":
+            raise doctor.metadata.PackageNotFoundError
+        return own(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version_of)
+    run(["doctor"])
+    said = capsys.readouterr().out
+    assert "  av is not installed: pip install 'raincleave[video]'\n" in said
+    assert f"  tensorboard {own('tensorboard')}\n" in said
+
+
+def test_every_extra_is_looked_for():
+    needed = [
+        re.match(r"([\w-]+).*extra == [\"'](\w+)", line) for line in requires("raincleave") or ()
+    ]
+    extras = {(found[2], found[1]) for found in needed if found}
+    known = set(doctor._EXTRAS.items())
+    assert known <= extras
+    assert {extra for extra, _ in extras} - {extra for extra, _ in known} == {"docs", "test", "dev"}

@@ -108,8 +108,8 @@ def derain_files(
     from rich.console import Console
 
     console = Console(stderr=True)
-    todo, done, missing = plan(inputs, output, overwrite)
-    for line in [*missing, *_kept(done)]:
+    todo, done, missing, videos = plan(inputs, output, overwrite)
+    for line in [*missing, *videos, *_kept(done)]:
         _say(console, line)
     options = _changed(
         stages=(stages, None),
@@ -148,7 +148,8 @@ def _opening(max_megapixels: float | None) -> Iterator[None]:
 def _kept(done: list[Path]) -> list[str]:
     """What is said of results that are there already: of each, or in one line of many."""
     if len(done) <= _FEW:
-        return [f"{path} is there already; --overwrite replaces it." for path in done]
+        unknown = "whatever model and options made it; --overwrite replaces it."
+        return [f"{path} is there already, {unknown}" for path in done]
     return [
         f"{len(done)} results are there already, whatever model and options made them; "
         "--overwrite makes them again."

@@ -18,7 +18,17 @@ _PACKAGES = (
     "huggingface-hub",
     "safetensors",
     "pillow",
+    "numpy",
 )
+_EXTRAS = {
+    "heic": "pillow-heif",
+    "video": "av",
+    "train": "tensorboard",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "app": "gradio",
+}
+"""The package of each extra whose lack is noticed first."""
 
 
 def doctor() -> int:
@@ -29,7 +39,14 @@ def doctor() -> int:
     """
     weights, whole = _weights()
     sections = {
-        "versions": [f"python {platform.python_version()}, {platform.platform()}", *_versions()],
+        "versions": [
+            f"python {platform.python_version()}, {platform.platform()}",
+            *(_version(name) or f"{name} is not installed" for name in _PACKAGES),
+        ],
+        "extras": [
+            _version(name) or f"{name} is not installed: pip install 'raincleave[{extra}]'"
+            for extra, name in _EXTRAS.items()
+        ],
         "devices": _devices(),
         "cache": _cache(),
         "packaged weights": weights,
@@ -40,14 +57,12 @@ def doctor() -> int:
     return 0 if whole else 1
 
 
-def _versions() -> list[str]:
-    lines = []
-    for name in _PACKAGES:
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name} is not installed")
-    return lines
+def _version(name: str) -> str | None:
+    """A package and its version, if it is installed."""
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _devices() -> list[str]:

@@ -31,6 +31,8 @@ class Plan(NamedTuple):
     """Results that are there already."""
     missing: list[str]
     """A sentence for each input that gives no picture."""
+    videos: list[str]
+    """A sentence for each input that gives pictures, and holds videos too, which are left out."""
 
 
 def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) -> Plan:
@@ -52,7 +54,7 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
         raise ConfigError(f"-o - names no file, and results go into files; {_NO_PIPE}.")
     pictures: dict[Path, Path] = {}
     known: set[str] = set()  # a file may be named in two ways
-    missing = []
+    missing, videos = [], []
     for text in inputs:
         found = list(_pictures(text, alone=len(inputs) == 1, output=output))
         for picture, target in found:
@@ -61,6 +63,9 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
                 pictures[picture] = target
         if not found and not (os.path.isfile(text) and _is_result(Path(text))):  # noqa: PTH113
             missing.append(_why_nothing(text))
+        elif number := len(set(_videos(text))):
+            what = "1 video is" if number == 1 else f"{number} videos are"
+            videos.append(f"{text}: {what} left out; name each itself.")
     if output and _is_file(output):
         if len(pictures) > 1:
             raise ConfigError(
@@ -75,7 +80,7 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
             todo.append(job)
         else:
             done.append(job.target)
-    return Plan(todo, done, missing)
+    return Plan(todo, done, missing, videos)
 
 
 def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path, Path]]:
@@ -84,7 +89,7 @@ def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path
     # Not Path's own, which raise where a name is too long for any file to have it.
     if os.path.isdir(path):  # noqa: PTH112
         root = path
-        files = _wanted(path.rglob("*"), root, output)
+        files = _wanted(_below(path), root, output)
     elif os.path.exists(path):  # noqa: PTH110
         root = path.parent
         files = [path] if alone or not _is_result(path) else []
@@ -97,6 +102,34 @@ def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path
             yield file, Path(output) / file.relative_to(root)
         else:
             yield file, file.with_name(f"{file.stem}.derained{file.suffix}")
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """All files in a folder, those of links to folders elsewhere included, none of them twice."""
+    home = root.resolve()
+    followed: set[Path] = set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        yield from (Path(place, name) for name in names)
+        for name in sorted(folders):
+            folder = Path(place, name)
+            real = folder.resolve()
+            # By a link to what is met anyway, or that leads round in a circle.
+            again = real.is_relative_to(home) or home.is_relative_to(real) or real in followed
+            if folder.is_symlink() and again:
+                folders.remove(name)
+            else:
+                followed.add(real)
+
+
+def _videos(text: str) -> Iterator[str]:
+    """The videos below a folder or among what a glob matches, by name; results are none."""
+    if os.path.isdir(text):  # noqa: PTH112
+        files: Iterable[Path] = _below(Path(text))
+    else:
+        files = map(Path, glob(text, recursive=True)) if has_magic(text) else ()  # noqa: PTH207
+    for file in files:
+        if file.suffix.lower() in VIDEOS and not _is_result(file) and file.name[0] != ".":
+            yield str(file)
 
 
 def _wanted(files: Iterable[Path], root: Path, output: str | None) -> list[Path]:
@@ -130,10 +163,9 @@ def _why_nothing(text: str) -> str:
     if text == "-":
         return f"- names no file, and pictures come out of files; {_NO_PIPE}."
     if os.path.isdir(text):  # noqa: PTH112
-        return f"{text} holds no picture to derain{_of_videos(Path(text).iterdir())}."
+        return f"{text} holds no picture to derain{_of_videos(text)}."
     if has_magic(text):
-        hint = _of_videos(glob(text, recursive=True))  # noqa: PTH207
-        return f"{text} matches no picture to derain{hint}."
+        return f"{text} matches no picture to derain{_of_videos(text)}."
     return f"{text} does not exist."
 
 
@@ -157,6 +189,5 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
             )
 
 
-def _of_videos(names: Iterable[str | Path]) -> str:
-    videos = any(Path(name).suffix.lower() in VIDEOS for name in names)
-    return "; name its videos one by one" if videos else ""
+def _of_videos(text: str) -> str:
+    return "; name its videos one by one" if any(_videos(text)) else ""
