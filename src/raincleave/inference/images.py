@@ -31,6 +31,7 @@ Image: TypeAlias = str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Ten
 Restore: TypeAlias = Callable[[Tensor], Any]
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535}
+_ROWS = 256
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -160,15 +161,20 @@ def _planes_to_rgb(planes: Tensor, name: str) -> Tensor:
 @torch.inference_mode(False)
 def _rgb_to_planes(derained: Tensor, planes: Tensor) -> Tensor:
     """The way back: (B, 3, H, W) float to the shape, type, device and alpha of ``planes``."""
-    colour = derained.to(planes.device, torch.float32).clamp(0, 1)
+    result = torch.empty_like(planes, memory_format=torch.contiguous_format)
     colours = _colours(planes)
-    if colours == 1:
-        # Their mean, so written that three equal values give that value to the last bit.
-        colour = colour[:, :1] + (colour - colour[:, :1]).sum(1, keepdim=True) / 3
-    if planes.dtype in PEAKS:
-        # In place, since large images leave little memory.
-        colour = colour.mul_(PEAKS[planes.dtype]).round_()
-    return torch.cat([colour.to(planes.dtype), planes[:, colours:]], dim=1)
+    result[:, colours:] = planes[:, colours:]
+    # Row by row, or nearly so, since large images leave little memory.
+    for top in range(0, planes.shape[2], _ROWS):
+        rows = slice(top, top + _ROWS)
+        colour = derained[:, :, rows].to(planes.device, torch.float32).clamp(0, 1)
+        if colours == 1:
+            # Their mean, so written that three equal values give that value to the last bit.
+            colour = colour[:, :1] + (colour - colour[:, :1]).sum(1, keepdim=True) / 3
+        if planes.dtype in PEAKS:
+            colour = colour.mul_(PEAKS[planes.dtype]).round_()
+        result[:, :colours, rows] = colour.to(planes.dtype)
+    return result
 
 
 def _colours(planes: Tensor) -> int:

@@ -233,6 +233,7 @@ class Derainer(Pretrained):
         finally:
             for part, mode in modes:
                 part.training = mode
+        del rainy  # large images leave little memory
         return restore(clean)
 
     def __getstate__(self) -> dict[str, Any]:
