@@ -11,9 +11,18 @@ from PIL import Image, PngImagePlugin
 from torch.utils.data import DataLoader
 
 from raincleave.data.layouts import find_pairs
-from raincleave.data.pairs import CleanImages, EpochSampler, Picture, RainPairs, image_files
+from raincleave.data.pairs import (
+    CleanImages,
+    EpochSampler,
+    Pair,
+    Picture,
+    RainPairs,
+    image_files,
+    read_pair,
+)
 from raincleave.data.pictures import read_image, read_size
 from raincleave.errors import DataError
+from raincleave.inference import files
 
 
 @pytest.fixture
@@ -189,6 +198,19 @@ def test_a_size_is_read_without_the_pixels(tmp_path: Path, monkeypatch):
         assert read_size(Picture(tmp_path / f"{name}.png")) == size
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: 1 / 0)
     assert read_size(Picture(tmp_path / "plain.png")) == (200, 300)
+
+
+def test_a_picture_of_both_is_decoded_once(tmp_path: Path, monkeypatch):
+    both = np.random.default_rng(0).integers(0, 256, (4, 7, 3), np.uint8)
+    Image.fromarray(both).save(tmp_path / "a.png")
+    decoded, own = [], files.read
+    monkeypatch.setattr(files, "read", lambda path: decoded.append(path) or own(path))
+    left, right = Picture(tmp_path / "a.png", "left"), Picture(tmp_path / "a.png", "right")
+    pair = read_pair(Pair("a", left, right, "a"))
+    assert decoded == [tmp_path / "a.png"]
+    for role, columns in (("rainy", slice(0, 3)), ("clean", slice(4, 7))):
+        assert np.array_equal(pair[role].permute(1, 2, 0), both[:, columns])
+        assert pair[role].is_contiguous()
 
 
 def test_deep_pictures_are_scaled_and_rounded(tmp_path: Path):

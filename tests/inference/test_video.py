@@ -1,6 +1,7 @@
 """Short clips made on the spot: same frames, times, colours and sound."""
 
 import re
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -228,6 +229,31 @@ def test_chapters_stay_and_avi_has_the_rate_of_its_source(tmp_path):
         assert [c["metadata"]["title"] for c in result.chapters()] == ["part 0", "part 1"]
     with av.open(str(tmp_path / "out.avi")) as result:
         assert result.streams.video[0].average_rate == 25
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("quarters", range(4))  # clockwise
+def test_what_a_phone_held_otherwise_has_filmed_is_put_upright(tmp_path, quarters, mirrored):
+    source = write(tmp_path / "in.mp4")
+    clockwise = np.array([[0, 1], [-1, 0]])
+    matrix = np.linalg.matrix_power(clockwise, quarters) @ np.diag([-1 if mirrored else 1, 1])
+    (a, b), (c, d) = (65536 * matrix).tolist()
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 2**30)
+    source.write_bytes(data)
+    with av.open(str(source)) as given:
+        lying = next(given.decode(video=0)).to_ndarray(format="rgb24")
+    seen = []
+    derain_video(source, tmp_path / "out.mp4", lambda x: (seen.append(x), x)[1])
+    upright = np.rot90(lying, -quarters)
+    upright = upright[:, ::-1] if mirrored else upright
+    assert seen[0].shape == upright.shape
+    assert np.abs(seen[0].astype(int) - upright).max() <= 4
+    with av.open(str(tmp_path / "out.mp4")) as made:
+        (frame, *_) = made.decode(video=0)
+        assert (frame.height, frame.width) == upright.shape[:2]
+        assert frame.rotation == 0
 
 
 def test_avi_keeps_the_order_and_the_times_of_its_frames(tmp_path):

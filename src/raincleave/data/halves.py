@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from raincleave.data.fingerprints import fingerprint
-from raincleave.data.pictures import Picture, read_image
+from raincleave.data.pictures import Picture, half_of, read_image
 from raincleave.errors import DataError
 
 # A rainy image and its ground truth are alike by 0.91 in the median of Rain100H, 0.99 of Rain100L;
@@ -27,9 +27,10 @@ def rainy_side(images: Sequence[Path]) -> Literal["left", "right"] | None:
     likeness, edges = [], []
     for path in images[:: max(1, len(images) // 9)][:9]:
         try:
-            left, right = (read_image(Picture(path, half)).float() for half in ("left", "right"))
+            whole = read_image(Picture(path)).float()
         except DataError:
             continue
+        left, right = half_of(whole, "left"), half_of(whole, "right")
         if min(left.shape[1:]) < 2:
             return None
         likeness.append(float(fingerprint(left) @ fingerprint(right)))

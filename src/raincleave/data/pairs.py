@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from raincleave.data.pictures import Picture, image_files, parallel, read_image, read_size
+from raincleave.data.pictures import (
+    Picture,
+    half_of,
+    image_files,
+    parallel,
+    read_image,
+    read_size,
+)
 from raincleave.errors import DataError
 
 __all__ = [
@@ -67,7 +74,11 @@ def read_pair(pair: Pair) -> dict[str, Tensor]:
     Raises:
         DataError: a file cannot be read, or the sizes differ.
     """
-    rainy, clean = read_image(pair.rainy), read_image(pair.clean)
+    if pair.rainy.path == pair.clean.path:  # the halves of one: decoded once
+        whole = read_image(Picture(pair.rainy.path))
+        rainy, clean = half_of(whole, pair.rainy.half), half_of(whole, pair.clean.half)
+    else:
+        rainy, clean = read_image(pair.rainy), read_image(pair.clean)
     _check_sizes(pair, tuple(rainy.shape[1:]), tuple(clean.shape[1:]))
     return {"rainy": rainy, "clean": clean}
 

@@ -55,10 +55,9 @@ def image_files_of(folder: Path, what: str = "images") -> list[Path]:
     return images
 
 
-def _half_box(width: int, height: int, half: Half) -> tuple[int, int, int, int]:
+def _columns(width: int, half: Half) -> tuple[int, int]:
     middle = width // 2
-    left, right = {"whole": (0, width), "left": (0, middle), "right": (width - middle, width)}[half]
-    return left, 0, right, height
+    return {"whole": (0, width), "left": (0, middle), "right": (width - middle, width)}[half]
 
 
 def read_size(picture: Picture) -> tuple[int, int]:
@@ -75,7 +74,7 @@ def read_size(picture: Picture) -> tuple[int, int]:
                 width, height = height, width
     except ImageError as error:
         raise DataError(str(error)) from error
-    left, _, right, _ = _half_box(width, height, picture.half)
+    left, right = _columns(width, picture.half)
     return height, right - left
 
 
@@ -115,10 +114,14 @@ def read_image(picture: Picture) -> Tensor:
             image = Image.fromarray(rgb.permute(1, 2, 0).numpy())
     except ImageError as error:
         raise DataError(str(error)) from error
-    image = image.convert("RGB")
-    if picture.half != "whole":
-        image = image.crop(_half_box(*image.size, picture.half))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return half_of(pixels, picture.half)
+
+
+def half_of(pixels: Tensor, half: Half) -> Tensor:
+    """One half of a side-by-side image, (3, H, W) → (3, H, W // 2), or the whole; a copy."""
+    left, right = _columns(pixels.shape[2], half)
+    return pixels[..., left:right].clone(memory_format=torch.contiguous_format)
 
 
 def parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -215,11 +215,25 @@ def _upright(frame: Any) -> NDArray[Any]:
     # FFmpeg's quick way from YUV cuts off what it should round: all comes out a level darker.
     rounded = By.BICUBIC | By.FULL_CHR_H_INT | By.ACCURATE_RND
     pixels = frame.to_ndarray(format="rgb24", interpolation=rounded)
-    return np.ascontiguousarray(np.rot90(pixels, _quarters(frame)))
+    across, down, swapped = _display(frame)
+    if swapped:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels[::down, ::across])
 
 
-def _quarters(frame: Any) -> int:
-    return round(frame.rotation / 90)
+def _display(frame: Any) -> tuple[int, int, bool]:
+    """How players show a frame: a step of ±1 across and one down, after swapping rows and columns.
+
+    By the file's matrix, that makes (a x + c y, b x + d y) of (x, y); those of cameras turn by
+    quarters, and may mirror.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 1, False
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if swapped else (a, d)
+    return -1 if across < 0 else 1, -1 if down < 0 else 1, swapped
 
 
 def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple[int, ...]) -> Any:
@@ -241,8 +255,8 @@ def _picture_stream(made: Any, suffix: str, video: Any, frame: Any, shape: tuple
     if frame.format.is_rgb:
         context.colorspace, context.color_range = _BT709, _LIMITED
     if shape_of_pixels := video.sample_aspect_ratio:
-        turned = _quarters(frame) % 2 == 1
-        context.sample_aspect_ratio = 1 / shape_of_pixels if turned else shape_of_pixels
+        swapped = _display(frame)[2]
+        context.sample_aspect_ratio = 1 / shape_of_pixels if swapped else shape_of_pixels
     return stream
 
 
