@@ -328,6 +328,18 @@ def test_linked_folders_are_searched_once_and_never_in_a_circle(here):
     assert made == {"a.png", "real/b.png", "again/c.png"}
 
 
+def test_what_of_a_file_is_left_out_is_told(here, capsys):
+    frames = [Image.new("RGB", (8, 6), (50 * k,) * 3) for k in range(3)]
+    for name in ("a.gif", "b.tif", "c.tif"):
+        frames[0].save(name, save_all=True, append_images=frames[1:])
+    draw("phone.jpg")
+    Image.new("RGB", (8, 6)).save("gain.jpg", format="MPO", save_all=True, append_images=frames[:1])
+    assert Image.open("gain.jpg").n_frames == 2
+    assert run(["derain", ".", "-o", "out"]) == 0
+    said = "a.gif and 2 more: Of its frames, only the first is derained.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_many_results_that_are_there_are_told_in_one_line(here, capsys):
     for k in range(5):
         draw(f"in/{k}.png")

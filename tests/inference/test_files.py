@@ -1,7 +1,9 @@
 """Pictures from files, whole or refused; into files, whole or not at all."""
 
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pillow_heif
@@ -9,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from raincleave.errors import ImageError
-from raincleave.inference.files import decode, read, save
+from raincleave.inference.files import decode, left_out, read, save
 from raincleave.inference.images import to_tensor
 
 
@@ -249,3 +251,22 @@ def test_more_exif_than_a_jpeg_holds_is_left_out(tmp_path, photo):
     save(photo, tmp_path / "dry.png")
     assert not Image.open(tmp_path / "dry.jpg").getexif()
     assert len(Image.open(tmp_path / "dry.png").getexif()) == 1
+
+
+def test_colours_of_16_bits_are_told(tmp_path):
+    def chunk(kind, data):
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    for kind, channels, code in (("colour", 3, 2), ("grey", 1, 0)):
+        head = struct.pack(">IIBBBBB", 4, 3, 16, code, 0, 0, 0)
+        rows = (b"\0" + np.full(4 * channels, 40000, ">u2").tobytes()) * 3
+        parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+        (tmp_path / f"{kind}.png").write_bytes(content)
+    assert read(tmp_path / "colour.png").mode == "RGB"
+    assert left_out(tmp_path / "colour.png") == ["Its 16-bit colours are read as 8 bits."]
+    assert read(tmp_path / "grey.png").mode == "I;16"
+    assert left_out(tmp_path / "grey.png") == []
+    Image.new("RGB", (1600, 16)).save(tmp_path / "plain.tif", compression="tiff_lzw")
+    assert left_out(tmp_path / "plain.tif") == []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raincleave.errors import ImageError, RaincleaveError
 from raincleave.formats import open_image
-from raincleave.inference.files import read, save
+from raincleave.inference.files import left_out, read, save
 from raincleave.inference.images import to_tensor
 from raincleave.inference.memory import out_of_memory
 from raincleave.inference.watching import Progress, Watch, halo_of, watching
@@ -257,10 +257,7 @@ def _write(image: Tensor, stem: str, *, folder: Path, like: PIL.Image.Image) -> 
 
 
 def _note(source: Path, *, in_pieces: bool) -> str:
-    notes = []
-    with open_image(source) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            notes.append("Of its frames, only the first is derained.")
+    notes = left_out(source)
     if in_pieces:
         notes.append(
             "The picture went through the network in pieces, so the stages before the last are "

@@ -169,6 +169,7 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
     from rich.progress import Progress
 
     failed = 0
+    notes: dict[str, list[Path]] = {}
     tty = sys.stderr.isatty()
     with (
         Progress(console=console, disable=not tty, transient=True) as progress,
@@ -176,7 +177,8 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
         ThreadPoolExecutor(1) as writer,
     ):
         bar = _Bar(progress, network, len(jobs), options)
-        for job, finish in _pipeline(jobs, network, options, bar, reader=reader, writer=writer):
+        threads = {"reader": reader, "writer": writer}
+        for job, finish in _pipeline(jobs, network, options, bar, notes=notes, **threads):
             try:
                 finish()
             # A picture too large for the memory is a bare RuntimeError in torch on the CPU.
@@ -185,6 +187,9 @@ def _run(jobs: list[Job], network: "Derainer", options: dict[str, Any], console:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 named = str(job.source) in reason or str(job.target) in reason
                 _say(console, reason if named else f"{job.source}: {reason}")
+    for note, pictures in notes.items():
+        more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
+        _say(console, f"{pictures[0]}{more}: {note}")
     return failed
 
 
@@ -240,11 +245,18 @@ def _pipeline(
     options: dict[str, Any],
     bar: _Bar,
     *,
+    notes: dict[str, list[Path]],
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
 ) -> Iterator[tuple[Job, Callable[[], Any]]]:
-    """Each job, in order, with what waits for its end and raises what went wrong."""
-    from raincleave.inference.files import read, save
+    """Each job, in order, with what waits for its end and raises what went wrong.
+
+    What is not in a picture that was read comes into ``notes``, by the sentence that says so.
+    """
+    from raincleave.inference.files import left_out, read, save
+
+    def opened(source: Path) -> tuple[Any, list[str]]:
+        return read(source), left_out(source)
 
     def write(picture: Any, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -253,15 +265,17 @@ def _pipeline(
     reading: deque[Future[Any]] = deque()
     writing: deque[tuple[Job, Callable[[], Any]]] = deque()
     pictures = iter(job for job in jobs if job.source.suffix.lower() not in VIDEOS)
-    reading.extend(reader.submit(read, job.source) for job in islice(pictures, _AHEAD))
+    reading.extend(reader.submit(opened, job.source) for job in islice(pictures, _AHEAD))
     for job in jobs:
         if job.source.suffix.lower() in VIDEOS:
             writing.append((job, partial(_derain_video, job, network, options, bar)))
             continue
         next_picture = reading.popleft()
-        reading.extend(reader.submit(read, ahead.source) for ahead in islice(pictures, 1))
+        reading.extend(reader.submit(opened, ahead.source) for ahead in islice(pictures, 1))
         try:
-            picture = next_picture.result()
+            picture, said = next_picture.result()
+            for note in said:
+                notes.setdefault(note, []).append(job.source)
             with bar.watching(picture):
                 derained = network.derain(picture, **options)
             writing.append((job, writer.submit(write, derained, job.target).result))

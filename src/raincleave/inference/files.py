@@ -1,6 +1,7 @@
 """Pictures from files and into files: decoded whole, written whole, metadata kept."""
 
 import os
+import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,24 @@ def opened(path: str | os.PathLike[str]) -> Image.Image:
             return open_image(path)
     except Exception as error:  # Pillow's readers raise whatever they trip over.
         raise _unreadable(str(path), error) from error
+
+
+def left_out(path: str | os.PathLike[str]) -> list[str]:
+    """What of an image file is not in what `read` gives, in sentences.
+
+    Raises:
+        ImageError: as `read`.
+    """
+    sentences = []
+    with opened(path) as image:
+        # A phone's JPEG may hold a map of its light as a second picture.
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            sentences.append("Of its frames, only the first is derained.")
+            image.seek(0)
+        stored = [str(tile) for tile in getattr(image, "tile", ())]
+        if any(re.search(r"RGB\w*;16", tile) for tile in stored):
+            sentences.append("Its 16-bit colours are read as 8 bits.")
+    return sentences
 
 
 def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
