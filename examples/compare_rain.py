@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from choosing import short_name
 from PIL import Image
 
 from raincleave import load
@@ -91,13 +92,14 @@ def sheet(genuine: list, rendered: list, path: Path, size: int = 200) -> None:
 
     def block(pairs: list) -> np.ndarray:
         rows = []
+        height, width = (min(size, max(o.shape[d] for o, _ in pairs)) for d in (-2, -1))
         for kind in ("image", "layer"):
-            tiles = []
-            for rainy, clean in pairs[:6]:
+            tiles = np.full((6, height, width, 3), 255, np.uint8)
+            for tile, (rainy, clean) in zip(tiles, pairs, strict=False):
                 shown = rainy if kind == "image" else layer(rainy, clean)[0].clamp(max=255).byte()
-                shown = shown.expand(3, *shown.shape[-2:])[:, :size, :size]
-                tiles.append(shown.permute(1, 2, 0).numpy())
-            rows += [np.concatenate(tiles[i : i + 3], 1) for i in (0, 3)]
+                shown = shown.expand(3, *shown.shape[-2:])[:, :height, :width]
+                tile[: shown.shape[1], : shown.shape[2]] = shown.permute(1, 2, 0).numpy()
+            rows += [np.concatenate(list(tiles[i : i + 3]), 1) for i in (0, 3)]
         return np.concatenate(rows, 0)
 
     left, right = block(genuine), block(rendered)
@@ -150,7 +152,7 @@ def main() -> None:
         sets = genuine, rendered[: 2 * len(genuine)]
         scores = [judged(judge, pairs, args.judged_size) for pairs in sets]
         apart = scores[1] - scores[0]
-        print(f"| {Path(judge).stem}, dB | {scores[0]:.2f} | {scores[1]:.2f} | {apart:+.2f} |")
+        print(f"| {short_name(judge)}, dB | {scores[0]:.2f} | {scores[1]:.2f} | {apart:+.2f} |")
     if args.sheet:
         sheet(genuine, rendered, args.sheet)
 

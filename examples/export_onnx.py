@@ -5,7 +5,7 @@
 `raincleave export drn-7x7 --to onnx` writes the same file; it takes any batch, height and width.
 """
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from raincleave.export import export
 
 def main():
     photo = Image.open(Path(__file__).with_name("rainy.png"))
-    model, file = load(sys.argv[1] if sys.argv[1:] else "drn-7x7"), Path("derainer.onnx")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", default="drn-7x7")
+    model, file = load(parser.parse_args().model), Path("derainer.onnx")
     try:
         worst = export(model, "onnx", file)
     except ConfigError as error:

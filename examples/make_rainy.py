@@ -1,9 +1,11 @@
-"""Draws ``rainy.png``, the picture of the README: a village street, no photograph, and rain on it.
+"""Draws a village street, no photograph, and rain on it, as in ``examples/rainy.png``.
 
-    python examples/make_rainy.py                    # writes examples/rainy.png
+    python examples/make_rainy.py                    # writes rainy.png
     python examples/make_rainy.py --clean clean.png  # and the same street without the rain
 
 Everything is drawn with numpy and Pillow from one seed, so the picture is free of anyone's rights.
+The rain is that of the renderer as it is; ``examples/rainy.png`` was drawn by an earlier one, whose
+rain was softer, and is kept, since figures and pictures elsewhere were made with it.
 """
 
 import argparse
@@ -242,9 +244,8 @@ def draw_street(seed: int = SEED) -> Pixels:
 
 
 def main() -> None:
-    here = Path(__file__).parent
     parser = argparse.ArgumentParser(description="Draws the rainy street of the README.")
-    parser.add_argument("--out", type=Path, default=here / "rainy.png")
+    parser.add_argument("--out", type=Path, default=Path("rainy.png"))
     parser.add_argument("--clean", type=Path, help="where to write the street without rain")
     arguments = parser.parse_args()
     clean = draw_street()

@@ -10,6 +10,7 @@ With this folder on the Python path, the command line knows it as well:
 Two steps make no derainer: what is written is hardly changed from the rainy picture.
 """
 
+import argparse
 import logging
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Sieve(Derainer):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips
     model = Sieve(stages=3)
     data = SyntheticRain(str(HERE / "photos"), batch_size=2, patch_size=64, num_workers=0)

@@ -11,6 +11,7 @@ Two folders with the same file names, and the layouts of the benchmarks, need no
 `raincleave.data.layouts.find_pairs` recognises them.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def make_folder(root, rains=2, size=160):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as root:
         make_folder(root)
         pairs = camera_pairs(root)

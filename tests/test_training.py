@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, IterableDataset
 
+from raincleave import load
 from raincleave.errors import CheckpointError, ConfigError
 from raincleave.metrics import psnr
 from raincleave.models import BRN, DRN, SRN, Derainer, ResGuideNet, RRANet, Stage
@@ -331,3 +332,12 @@ def test_a_network_named_like_one_of_ours_is_told_before_it_is_trained(tmp_path)
     with pytest.raises(CheckpointError, match="raincleave has a SRN of its own; give the class"):
         trainer.fit(SRN(stages=1), DataLoader(Endless(), batch_size=None))
     assert trainer.global_step == 0
+
+
+def test_a_card_claims_nothing_of_other_weights_or_stages(tmp_path):
+    model = load("resguidenet")
+    assert model.card["figures"]
+    trainer_of(tmp_path, max_steps=1).fit(model, DataLoader(Endless(), batch_size=None))
+    assert model.card is None
+    assert "figures" not in load("drn-7x7", stages=3).card
+    assert load("drn-7x7", stages=7).card["figures"]

@@ -43,7 +43,7 @@ _CHECKPOINTS = """\
 # Checkpoints
 
 `load("NAME")` and `raincleave derain PICTURE --model NAME` take them; no tag behind the name means
-light and heavy rain, for everyday use. PSNR / SSIM by the csdwren protocol, all test images, strict
+for everyday use. PSNR / SSIM by the csdwren protocol, all test images, strict
 float32.
 
 {table}

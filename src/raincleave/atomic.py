@@ -73,12 +73,13 @@ def sweep(paths: Iterable[Path]) -> None:
     for path in paths:
         names.setdefault(path.parent, set()).add(_stem(path) + path.suffix)
     for folder, wanted in names.items():
-        for part in folder.iterdir() if folder.is_dir() else ():
-            found = _PART.fullmatch(part.name)
-            if found and found[1] + (found[4] or "") in wanted:
-                with suppress(OSError):
-                    if not _at_work(int(found[2]), found[3], part):
-                        part.unlink()
+        with suppress(OSError):  # one that is not there, or may not be looked into
+            for part in list(folder.iterdir()):
+                found = _PART.fullmatch(part.name)
+                if found and found[1] + (found[4] or "") in wanted:
+                    with suppress(OSError):
+                        if not _at_work(int(found[2]), found[3], part):
+                            part.unlink()
 
 
 def _at_work(pid: int, host: str, part: Path) -> bool:

@@ -76,18 +76,42 @@ def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
 def _check_arguments(cls: type["Derainer"], arguments: Any, source: str) -> None:
     if not isinstance(arguments, dict):
         raise CheckpointError(f"{source} gives no arguments by name.")
-    hints = {key: get_type_hints(init).get(key, Any) for key, init in parameters(cls).items()}
-    ours = _is_ours(cls)
-    for key, value in arguments.items():
-        if key not in hints:
+    known = parameters(cls)
+    for key in arguments:
+        if key not in known:
             raise CheckpointError(
                 f"{source} has an argument {str(key)[:80]!r}, which {cls.__name__} does not take."
             )
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        if not _fits(value, hints[key]) or (ours and is_count and not 1 <= value <= _MAX_COUNT):
-            raise CheckpointError(
-                f"{source} has {key}={repr(value)[:80]}, which {cls.__name__} does not take."
-            )
+    for key, value, _ in unfit(cls, arguments):
+        raise CheckpointError(
+            f"{source} has {key}={repr(value)[:80]}, which {cls.__name__} does not take."
+        )
+
+
+def unfit(network: type[Any], arguments: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """The arguments that a constructor's annotations do not allow; of ours, counts below 1 too.
+
+    Args:
+        network: the class.
+        arguments: of its constructor, by name.
+
+    Yields:
+        Name and value of each, and in a few words what it can be.
+    """
+    hints = {key: get_type_hints(init).get(key, Any) for key, init in parameters(network).items()}
+    for key, value in arguments.items():
+        hint = hints[key]
+        is_count = isinstance(value, int) and not isinstance(value, bool) and _is_ours(network)
+        if _fits(value, hint) and not (is_count and not 1 <= value <= _MAX_COUNT):
+            continue
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+        if words:
+            yield key, value, f"choose from {', '.join(words)}"
+        elif int in kinds:
+            yield key, value, f"it is a whole number from 1 to {_MAX_COUNT}"
+        else:
+            yield key, value, f"it is {' or '.join(getattr(k, '__name__', str(k)) for k in kinds)}"
 
 
 def parameters(network: type[Any]) -> dict[str, Any]:

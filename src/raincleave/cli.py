@@ -84,10 +84,13 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
         print(f"raincleave: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno != ENOSPC:
+        told = f"{error.filename} cannot be used: {error.strerror}." if error.filename else ""
+        if error.errno == ENOSPC:
+            what = error.filename or "what was written"
+            told = f"{what} does not fit; the disk is full."
+        if not told:
             raise
-        what = f"{error.filename} " if error.filename else "what was written "
-        print(f"raincleave: {what}does not fit; the disk is full.", file=sys.stderr)
+        print(f"raincleave: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("raincleave: interrupted", file=sys.stderr)

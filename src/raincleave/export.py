@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from errno import ENOSPC
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -94,9 +96,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _export(model: Derainer, to: Format, path: Path, stages: int | None) -> float:
+    program = _trace(model, stages)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
         draft = Path(scratch, path.name)
-        program = _trace(model, stages)
         {"onnx": _write_onnx, "openvino": _write_openvino, "torch-export": _write_program}[to](
             program, draft
         )
@@ -159,7 +161,10 @@ def _trace(model: Derainer, stages: int | None) -> torch.export.ExportedProgram:
 
 
 def _write_program(program: torch.export.ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
+    # Through memory: where the disk is full, torch's own writer ends the process.
+    content = BytesIO()
+    torch.export.save(program, content)
+    path.write_bytes(content.getvalue())
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -179,7 +184,11 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
 
 def _write_openvino(program: torch.export.ExportedProgram, path: Path) -> None:
     openvino = _package("openvino")
-    openvino.save_model(openvino.convert_model(program), path, compress_to_fp16=False)
+    made = openvino.convert_model(program)
+    try:
+        openvino.save_model(made, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(ENOSPC, "there is no room for it on the disk") from error
 
 
 def _open(path: Path, to: str) -> Callable[[Tensor], Tensor]:

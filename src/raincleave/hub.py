@@ -29,7 +29,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from raincleave.building import build
 from raincleave.contents import (
@@ -46,9 +46,10 @@ from raincleave.remote import SCHEME, Access, fetch, is_commit, parse_ref
 from raincleave.weightfiles import read_bytes
 
 if TYPE_CHECKING:
+    import PIL.Image
     import torch
 
-    from raincleave.inference.images import Image
+    from raincleave.inference.images import Image, Kind
     from raincleave.models import Derainer
 
 DEFAULT = "drn-7x7"
@@ -139,7 +140,11 @@ def load_with(name: str, access: Access, arguments: dict[str, Any]) -> "Derainer
     architecture, weights = contents.architecture, contents.weights
     model = build(architecture, contents.arguments, weights, source=contents.source)
     if name in checkpoints():
-        model.card = {"name": name, **checkpoints()[name]}
+        entry = checkpoints()[name]
+        same = contents.arguments == entry.get("arguments", contents.arguments)
+        # Run otherwise than it was scored, it would score otherwise.
+        kept = entry if same else {k: v for k, v in entry.items() if k != "figures"}
+        model.card = {"name": name, **kept}
     return model
 
 
@@ -235,6 +240,16 @@ def _place(
         raise ConfigError(
             f"device={device}, dtype={dtype} cannot be used here ({reason})."
         ) from error
+
+
+@overload
+def derain(
+    image: str | os.PathLike[str], model: str = DEFAULT, *, stages: int | None = None
+) -> "PIL.Image.Image": ...
+
+
+@overload
+def derain(image: "Kind", model: str = DEFAULT, *, stages: int | None = None) -> "Kind": ...
 
 
 def derain(image: "Image", model: str = DEFAULT, *, stages: int | None = None) -> "Image":

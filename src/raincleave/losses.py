@@ -65,7 +65,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def negative_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """``−SSIM(x, y)`` (DRN, eq. 3; BRN, section III-C; RRANet, eq. 1); (B,), at least −1.
+    """``−SSIM(x, y)`` (DRN, eq. 3; BRN, eq. 14; RRANet, eq. 1); (B,), at least −1.
 
     Examples:
         >>> negative_ssim(torch.ones(2, 3, 16, 16), torch.ones(2, 3, 16, 16))

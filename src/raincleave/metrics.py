@@ -30,6 +30,8 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 _TOO_DARK, _TOO_BRIGHT = -0.5, 1.5
 """What a picture of [0, 1] does not reach, however it was resized."""
+_FAR_OFF = 16
+"""What no network's output of about [0, 1] reaches, but one on a scale of 255 does."""
 
 
 class Protocol(NamedTuple):
@@ -179,6 +181,11 @@ def _scored_planes(test: Tensor, clean: Tensor, rules: Protocol) -> tuple[Tensor
                 "scoring takes floats in [0, 1] or uint8, but the ground truth has values down to "
                 f"{least:g}; undo the normalisation first."
             )
+    if test.is_floating_point() and test.numel() and float(test.detach().max()) > _FAR_OFF:
+        raise ImageError(
+            "scoring takes floats in [0, 1] or uint8, but the image under test has values up to "
+            f"{float(test.detach().max()):g}; divide by 255 first."
+        )
     # The ground truth was 8-bit before it was scaled to [0, 1]: rounding restores its levels.
     x, y = _levels(test.detach(), rules.save), _levels(clean.detach(), "round")
     return _luma(x, rules.luma), _luma(y, rules.luma)

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -255,6 +256,77 @@ def test_a_run_resumed_elsewhere_writes_its_best_weights_there(pairs, capsys):
     assert same(weights("elsewhere"), load_file(named / "weights.safetensors"))
 
 
+def test_a_fine_tuning_goes_on_as_one(pairs, monkeypatch):
+    common = [f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT]
+    tiny = ["--model.init_from=tiny.safetensors"]
+    DRN(stages=1, recursions=1, channels=2).save("tiny.safetensors")
+    assert run(["fit", *tiny, *common, "--trainer.max_steps=4"]) == 0
+    began = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert began["lr_scheduler"]["class_path"].endswith("WarmupCosine")
+    for again in ([*tiny, *common], [], [*SMALL, "--trainer.max_steps=6"]):
+        assert run(["fit", *again, "--trainer.max_steps=6", "--ckpt_path=last"]) == 0
+        settings = yaml.safe_load((RUN / "config.yaml").read_text())
+        for part in ("model", "data", "optimizer", "lr_scheduler"):
+            assert settings[part] == began[part], part
+    assert torch.load(RUN / "checkpoints/last.ckpt")["global_step"] == 6
+    before = (RUN / "config.yaml").read_bytes()
+    assert run(["fit", "--ckpt_path=last", "--data.root=nowhere"]) == 1
+    assert (RUN / "config.yaml").read_bytes() == before, "what did not begin leaves them"
+
+
+def test_trainings_that_start_together_share_no_folder(pairs, capsys, monkeypatch):
+    fit(pairs, "--trainer.max_epochs=1")
+    own, asked = TensorBoardLogger._get_next_version, []
+
+    def late(self):
+        """What another process would have seen that looked a moment earlier."""
+        asked.append(self)
+        return 0 if len(asked) == 1 else own(self)
+
+    monkeypatch.setattr(TensorBoardLogger, "_get_next_version", late)
+    fit(pairs, "--trainer.max_epochs=1")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("lightning_logs/version_1/weights")
+    fit(pairs, "--trainer.fast_dev_run=1")
+    assert {path.name for path in RUN.parent.iterdir()} == {"version_0", "version_1"}
+
+
+def test_a_run_that_was_moved_keeps_its_best(pairs, monkeypatch):
+    rate = "--optimizer.lr=0.01"
+    fit(pairs, "--optimizer=Adam", rate, "--trainer.max_epochs=2")
+    best = torch.load(RUN / "checkpoints/best.ckpt")
+    Path("moved").mkdir()
+    RUN.parent.rename("moved/lightning_logs")
+    last = "moved" / RUN / "checkpoints/last.ckpt"
+    root = "--trainer.default_root_dir=moved"
+    monkeypatch.setattr(DRN, "validation_step", lambda self, *_: self.log("val/psnr", -1.0))
+    fit(pairs, "--optimizer=Adam", rate, "--trainer.max_epochs=3", f"--ckpt_path={last}", root)
+    assert torch.load(last)["epoch"] == 2
+    kept = torch.load("moved" / RUN / "checkpoints/best.ckpt")
+    assert kept["global_step"] == best["global_step"]
+
+
+ENDED = """
+import os, signal, sys
+from raincleave.training import StopOnNaN
+def ended(self, trainer, *_):
+    if trainer.global_step == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+StopOnNaN.on_train_batch_end = ended
+from raincleave.cli import main
+main()
+"""
+
+
+def test_a_training_that_was_ended_from_outside_is_no_success(pairs):
+    words = ["fit", *TINY, f"--data.root={pairs}", *SMALL, *QUIET, *FLOAT, "--trainer.max_steps=50"]
+    command = [sys.executable, "-c", ENDED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 143
+    assert done.stderr.splitlines()[-1] == (
+        "raincleave: stopped from outside; --ckpt_path last goes on."
+    )
+
+
 KILL = """
 import os, signal, sys
 from raincleave.training import StopOnNaN
@@ -273,6 +345,8 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_checkpoint(pairs, capsys)
     message = refused(capsys, *words, "--trainer.num_sanity_val_steps=0", "--model.loss=mse")
     assert "became nan" in message or "became inf" in message
     assert "--optimizer.lr" in message
+    last = RUN / "checkpoints/last.ckpt"
+    assert message.endswith(f"; the last good checkpoint is {last.absolute()}.") == last.is_file()
     for last in Path().rglob("*.ckpt"):
         saved = torch.load(last, weights_only=True)["state_dict"]
         assert all(value.isfinite().all() for value in saved.values())
@@ -321,7 +395,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(
         ),
         (
             ["--data.root={pairs}", "--trainer.default_root_dir={pairs}/clean/scene 0.png"],
-            "scene 0.png/lightning_logs cannot be used: Not a directory",
+            "scene 0.png/lightning_logs.* cannot be used: Not a directory",
         ),
         (
             ["--data.root={pairs}", *SMALL, *ADAM, "--trainer.max_epochs=-1"],

@@ -68,3 +68,10 @@ def test_a_saturated_pixel_is_left_out():
     r, known = compare_rain.layer(rainy, clean)
     assert known.tolist() == [[False, True], [True, True]]
     assert r[known].tolist() == [30, 0, 10]
+
+
+def test_a_sheet_of_few_pairs(tmp_path):
+    pairs = [(torch.zeros(3, 48, 40 + k, dtype=torch.uint8),) * 2 for k in range(2)]
+    compare_rain.sheet(pairs, pairs, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (2 * 3 * 41 + 10, 4 * 48)

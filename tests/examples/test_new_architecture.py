@@ -16,7 +16,8 @@ def _on_the_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_it_trains_derains_saves_and_loads(capsys, tmp_path):
+def test_it_trains_derains_saves_and_loads(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["new_architecture.py"])
     import new_architecture  # imported, so that there is one class of that name
 
     new_architecture.main()

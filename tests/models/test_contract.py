@@ -353,3 +353,20 @@ if __name__ == "__main__":  # python tests/models/test_contract.py writes the go
     GOLDEN.write_text(
         json.dumps({n: golden_values(b()) for n, b in SMALL.items()}, indent=1) + "\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: BRN(coupling="r2x "), "BRN has no coupling='r2x '; choose from both, r2x"),
+        (lambda: SRN(cell="LSTM"), "SRN has no cell='LSTM'; choose from lstm, gru"),
+        (lambda: SRN(supervision="Single"), "SRN has no supervision='Single'; choose from single"),
+        (lambda: SRN(stages=0), "SRN has no stages=0; it is a whole number from 1 to 1024"),
+        (lambda: DRN(recursions=-2), "DRN has no recursions=-2; it is a whole number"),
+        (lambda: DRN(stages=2.0), r"DRN has no stages=2\.0; it is a whole number"),
+        (lambda: RRANet(window=8), "RRANet's window is an odd number from 3 up, not 8"),
+    ],
+)
+def test_arguments_without_a_meaning_are_named(make, told):
+    with pytest.raises(ConfigError, match=told):
+        make()

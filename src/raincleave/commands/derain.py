@@ -259,7 +259,10 @@ def _pipeline(
         return read(source), left_out(source)
 
     def write(picture: Any, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImageError(f"{target} cannot be written: {error.strerror}.") from error
         save(picture, target)
 
     reading: deque[Future[Any]] = deque()

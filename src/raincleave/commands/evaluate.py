@@ -52,6 +52,7 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument(
         "models",
         nargs="*",
+        default=[],
         metavar="MODEL",
         help="names of checkpoints or weight files; without any the rainy inputs are scored",
     )

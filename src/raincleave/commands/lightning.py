@@ -1,8 +1,11 @@
 """``raincleave fit | validate | test | predict``: the Lightning CLI over our models and data."""
 
 import logging
+import signal
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from jsonargparse import ArgumentError
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -20,6 +23,8 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, recipes, told
 from raincleave.commands.lightning_weights import check_fit, start_from
@@ -30,6 +35,7 @@ from raincleave.inference.memory import keeping_memory
 from raincleave.models import Derainer
 from raincleave.training import (
     AtomicCheckpoints,
+    BestCheckpoint,
     CurvesInText,
     ExportWeights,
     ImageStrip,
@@ -92,6 +98,13 @@ class _SaveSettings(SaveConfigCallback):
         config.ckpt_path = None
         super().__init__(parser, config, *args, **kwargs)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Nothing yet: what fails to begin must leave the settings of the run it was to resume."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them."""
+        super().setup(trainer, pl_module, "fit")
+
 
 class RaincleaveCLI(LightningCLI):
     """Lightning's command line with our models and DataModules by their short names.
@@ -100,21 +113,30 @@ class RaincleaveCLI(LightningCLI):
         args: the subcommand and its options.
     """
 
+    claimed: Path | None = None
+    """The folder that was made for this run."""
+
     def __init__(self, args: Sequence[str]) -> None:
         self.name = args[0]
-        super().__init__(
-            Derainer,
-            RainDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_callback=_SaveSettings,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"default_env": True, "exit_on_error": False},
-            # Arguments must stay the constructor's own: hparams go into every file of weights.
-            load_from_checkpoint_support=False,
-            args=list(args),
-        )
+        try:
+            super().__init__(
+                Derainer,
+                RainDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                save_config_callback=_SaveSettings,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"default_env": True, "exit_on_error": False},
+                # Arguments must stay the constructor's own: hparams go into every file of weights.
+                load_from_checkpoint_support=False,
+                args=list(args),
+            )
+        finally:
+            if self.claimed:
+                with suppress(OSError):  # where one holds something
+                    self.claimed.rmdir()
+                    self.claimed.parent.rmdir()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the one that was called: each costs half a second to set up."""
@@ -142,7 +164,7 @@ class RaincleaveCLI(LightningCLI):
             help="Run every stage through torch.compile; on CPUs it measured 10 %% slower.",
         )
         for key, settings in _CHECKPOINTS.items():
-            kind = LastCheckpoint if key == "last" else ModelCheckpoint
+            kind = LastCheckpoint if key == "last" else BestCheckpoint
             parser.add_lightning_class_args(kind, key)
             parser.set_defaults({f"{key}.{name}": value for name, value in settings.items()})
         parser.add_lightning_class_args(ExportWeights, "export")
@@ -210,7 +232,16 @@ class RaincleaveCLI(LightningCLI):
         # A job that SLURM queues again finds its checkpoint, and its folder by its number.
         job = SLURMEnvironment.job_id()
         taken = (runs / RUNS / f"version_{job}").is_dir() and not any(runs.glob("hpc_ckpt_*"))
-        return kind(str(runs), RUNS, None if taken else job)
+        logger = kind(str(runs), RUNS, None if taken else job)
+        # Claimed at once, or trainings that are started together would share a folder.
+        while getattr(rank_zero_only, "rank", 0) == 0 and (taken or job is None):
+            self.claimed = Path(logger.log_dir)
+            try:
+                self.claimed.mkdir(parents=True)
+                break
+            except FileExistsError:
+                logger = kind(str(runs), RUNS)
+        return logger
 
     def after_instantiate_classes(self) -> None:
         """Starting weights and memory layout."""
@@ -304,6 +335,9 @@ def main(argv: Sequence[str]) -> None:
             RaincleaveCLI(words)
         except ArgumentError as error:
             raise _ours(error) or ConfigError(told(error, words[0])) from error
+        except SIGTERMException as error:
+            print("raincleave: stopped from outside; --ckpt_path last goes on.", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from error
         except RaincleaveError as error:
             # A data loader's worker sends its traceback along as text.
             last = str(error).strip().splitlines()[-1].partition("Error: ")

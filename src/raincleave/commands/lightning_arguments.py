@@ -27,8 +27,9 @@ def prepared(argv: Sequence[str]) -> list[str]:
 
     ``recipe:NAME`` becomes the packaged file. ``--model.init_from REF`` becomes ``--init_from REF``
     with the network that REF names, unless ``--model`` names one; ``--ckpt_path FILE`` brings its
-    network too, and where FILE holds weights alone, it is such a REF. Where nothing of all that is
-    given, the everyday checkpoint is meant.
+    network too, and where FILE holds weights alone, it is such a REF; a training is gone on with
+    by the settings it began with, unless a configuration, a network or a REF is named. Where
+    nothing of all that is given, the everyday checkpoint is meant.
 
     Args:
         argv: the subcommand and its options.
@@ -49,11 +50,16 @@ def prepared(argv: Sequence[str]) -> list[str]:
     if not (ref or ckpt or configured or model):
         ref, words = DEFAULT, ["--init_from", DEFAULT, *words]
     network: list[str] = []
+    if name == "fit" and ckpt and not (ref or configured or model):
+        # Not the whole command again: the settings that the training began with, if they are there.
+        began_with = Path(ckpt).absolute().parent.parent / "config.yaml"
+        if began_with.is_file():
+            return [name, "--config", str(began_with), *words]
     if not model and (ref or (ckpt and not configured)):
         network = _network(str(ref or ckpt))
     if not configured and not any(_is(word, "--data") for word in words):
         network += ["--data", OWN_PAIRS]
-    if name == "fit" and ref and not (configured or model or ckpt):
+    if name == "fit" and ref and not (configured or model):
         network = ["--config", str(_recipe(FINE_TUNING)), *network]
     return [name, *network, *words]
 

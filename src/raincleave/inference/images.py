@@ -16,7 +16,7 @@ the file with another library and pass the uint16 array.
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -28,6 +28,8 @@ from raincleave.errors import ImageError
 from raincleave.inference.files import decode, read
 
 Image: TypeAlias = str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Tensor
+Kind = TypeVar("Kind", PIL.Image.Image, NDArray[Any], Tensor)
+"""What comes out as it went in."""
 Restore: TypeAlias = Callable[[Tensor], Any]
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535}

@@ -54,16 +54,20 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
         raise ConfigError(f"-o - names no file, and results go into files; {_NO_PIPE}.")
     pictures: dict[Path, Path] = {}
     known: set[str] = set()  # a file may be named in two ways
-    missing, videos = [], []
+    missing: list[str] = []
+    videos = []
     for text in inputs:
-        found = list(_pictures(text, alone=len(inputs) == 1, output=output))
+        closed: list[str] = []
+        found = list(_pictures(text, closed, alone=len(inputs) == 1, output=output))
+        missing += closed
         for picture, target in found:
             if (path := os.path.abspath(picture)) not in known:  # noqa: PTH100 - links stay
                 known.add(path)
                 pictures[picture] = target
-        if not found and not (os.path.isfile(text) and _is_result(Path(text))):  # noqa: PTH113
+        result = os.path.isfile(text) and _is_result(Path(text))  # noqa: PTH113
+        if not (found or closed or result):
             missing.append(_why_nothing(text))
-        elif number := len(set(_videos(text))):
+        elif found and (number := len(set(_videos(text)))):
             what = "1 video is" if number == 1 else f"{number} videos are"
             videos.append(f"{text}: {what} left out; name each itself.")
     if output and _is_file(output):
@@ -83,13 +87,18 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
     return Plan(todo, done, missing, videos)
 
 
-def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path, Path]]:
-    """The pictures that one input stands for, each with its target if ``output`` is no file."""
+def _pictures(
+    text: str, closed: list[str], *, alone: bool, output: str | None
+) -> Iterator[tuple[Path, Path]]:
+    """The pictures that one input stands for, each with its target if ``output`` is no file.
+
+    A sentence for each folder that may not be looked into comes into ``closed``.
+    """
     path, files, root = Path(text), [], Path()
     # Not Path's own, which raise where a name is too long for any file to have it.
     if os.path.isdir(path):  # noqa: PTH112
         root = path
-        files = _wanted(_below(path), root, output)
+        files = _wanted(_below(path, closed), root, output)
     elif os.path.exists(path):  # noqa: PTH110
         root = path.parent
         files = [path] if alone or not _is_result(path) else []
@@ -104,11 +113,19 @@ def _pictures(text: str, alone: bool, output: str | None) -> Iterator[tuple[Path
             yield file, file.with_name(f"{file.stem}.derained{file.suffix}")
 
 
-def _below(root: Path) -> Iterator[Path]:
+def _below(root: Path, closed: list[str]) -> Iterator[Path]:
     """All files in a folder, those of links to folders elsewhere included, none of them twice."""
     home = root.resolve()
     followed: set[Path] = set()
-    for place, folders, names in os.walk(root, followlinks=True):
+
+    def tell(error: OSError) -> None:
+        closed.append(f"{error.filename} cannot be looked into: {error.strerror}.")
+
+    for place, folders, names in os.walk(root, onerror=tell, followlinks=True):
+        if not os.access(place, os.X_OK):
+            closed.append(f"{place} cannot be looked into: Permission denied.")
+            folders.clear()
+            continue
         yield from (Path(place, name) for name in names)
         for name in sorted(folders):
             folder = Path(place, name)
@@ -124,7 +141,7 @@ def _below(root: Path) -> Iterator[Path]:
 def _videos(text: str) -> Iterator[str]:
     """The videos below a folder or among what a glob matches, by name; results are none."""
     if os.path.isdir(text):  # noqa: PTH112
-        files: Iterable[Path] = _below(Path(text))
+        files: Iterable[Path] = _below(Path(text), [])
     else:
         files = map(Path, glob(text, recursive=True)) if has_magic(text) else ()  # noqa: PTH207
     for file in files:
@@ -166,6 +183,12 @@ def _why_nothing(text: str) -> str:
         return f"{text} holds no picture to derain{_of_videos(text)}."
     if has_magic(text):
         return f"{text} matches no picture to derain{_of_videos(text)}."
+    try:
+        os.stat(text)  # noqa: PTH116 - as above
+    except PermissionError:
+        return f"{text} cannot be looked into: Permission denied."
+    except (OSError, ValueError):
+        pass
     return f"{text} does not exist."
 
 

@@ -19,7 +19,7 @@ _ALPHA, _BETA = 0.45, 0.55  # weights of the rain's and the background's loss, s
 
 
 class Branch(nn.Module):
-    """One recurrent branch, F_r or F_x: f_in, a recurrent cell, ResBlocks, f_out (section III-B).
+    """One recurrent branch, F_r or F_x: f_in, a recurrent cell, ResBlocks, f_out (section III-C).
 
     Args:
         inputs: channels of what the branch is fed.
@@ -53,7 +53,7 @@ class Branch(nn.Module):
 
 
 class BRN(Derainer):
-    """Two coupled recurrent branches: F_r estimates the rain, F_x the background (section III-B).
+    """Two coupled recurrent branches: F_r estimates the rain, F_x the background (section III-C).
 
     Per stage ``r_t = F_r(y, r_{t−1}; s_r, s_x)``, then ``x_t = F_x(y, x_{t−1}, r_t; s_x, s_r)``
     with the new s_r; ``r_0 = x_0 = y``.

@@ -1,18 +1,22 @@
 """The one model API: a derainer is a generator of stages."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from inspect import currentframe
 from itertools import islice
 from threading import Lock
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, overload
 
+import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from raincleave.building import unfit
 from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
-from raincleave.inference.images import Image, to_tensor
+from raincleave.inference.images import Image, Kind, to_tensor
 from raincleave.inference.memory import bytes_per_pixel, keeping_memory
 from raincleave.inference.precision import (
     Precision,
@@ -140,6 +144,34 @@ class Derainer(Pretrained):
             stages: of the first so many stages.
         """
         return None
+
+    @overload
+    def derain(
+        self,
+        image: str | os.PathLike[str],
+        *,
+        stages: Literal["auto"] | int | None = None,
+        precision: Precision = "32",
+        tile: Literal["auto"] | int | None = "auto",
+        halo: Literal["exact"] | int | None = None,
+        ensemble: Literal[1, 2, 4] = 1,
+        backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
+        compile: bool = False,
+    ) -> PIL.Image.Image: ...
+
+    @overload
+    def derain(
+        self,
+        image: Kind,
+        *,
+        stages: Literal["auto"] | int | None = None,
+        precision: Precision = "32",
+        tile: Literal["auto"] | int | None = "auto",
+        halo: Literal["exact"] | int | None = None,
+        ensemble: Literal[1, 2, 4] = 1,
+        backend: Literal["torch", "onnxruntime", "openvino"] = "torch",
+        compile: bool = False,
+    ) -> Kind: ...
 
     @torch.inference_mode()
     def derain(
@@ -288,7 +320,7 @@ class Derainer(Pretrained):
     # Training
 
     def stage_weights(self, count: int) -> list[float]:
-        """λ_t, the weight of each stage's loss; BRN, section III-C: 0.5 each and 1.5 for the last.
+        """λ_t, the weight of each stage's loss; BRN, section IV-A: 0.5 each and 1.5 for the last.
 
         Args:
             count: number of stages T.
@@ -347,6 +379,21 @@ class Derainer(Pretrained):
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> Tensor:
         """The derained batch, (B, 3, H, W), clamped to [0, 1]."""
         return self(batch["rainy"]).clamp(0, 1)
+
+    def save_hyperparameters(self, *args: Any, frame: Any = None, **kwargs: Any) -> None:
+        """As Lightning's; a network of ours refuses arguments that it has no meaning for.
+
+        Raises:
+            ConfigError: with the first of them.
+        """
+        super().save_hyperparameters(*args, frame=frame or currentframe().f_back, **kwargs)  # type: ignore[union-attr]
+        if type(self).__module__.startswith("raincleave."):
+            for key, value, instead in unfit(type(self), self._arguments()):
+                raise ConfigError(f"{type(self).__name__} has no {key}={value!r}; {instead}.")
+
+    def on_fit_start(self) -> None:
+        """Forget what is known of the weights: a card must not claim it of others."""
+        self.card = None
 
     def on_train_start(self) -> None:
         """Let Lightning clip the gradients of a fused optimiser, where that is asked for.

@@ -63,7 +63,7 @@ def res_block_chain(count: int, channels: int) -> nn.Sequential:
 
 
 class ConvLSTM(nn.Module):
-    """Convolutional LSTM (BRN, eq. 6 and 10).
+    """Convolutional LSTM (BRN, eq. 3, 6 and 7).
 
     ``i, f, o = σ(W * s)``, ``g = tanh(W * s)`` with ``s = cat(z, h, seen …)``;
     ``c ← f·c + i·g``, ``h ← o·tanh(c)``. The four gates are one convolution.

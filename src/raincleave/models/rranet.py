@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raincleave.errors import ConfigError
 from raincleave.inference.precision import plus
 from raincleave.models.derainer import Derainer, Stage
 from raincleave.models.layers import Conv, ConvLSTM, State, pad_to_multiple, rlcn
 
 _SCALES = 4
+_LEAST_WINDOW = 3
 
 
 class RecurrentBlock(nn.Module):
@@ -112,6 +114,8 @@ class RRANet(Derainer):
     ) -> None:
         super().__init__(**training)
         self.save_hyperparameters()
+        if window < _LEAST_WINDOW or window % 2 == 0:
+            raise ConfigError(f"RRANet's window is an odd number from 3 up, not {window}.")
         self.stages, self.window, self.sees_rlcn = stages, window, sees_rlcn
         widths = [width * 2**s for s in range(_SCALES)]
         self.f_in = nn.ModuleList(

@@ -17,7 +17,7 @@ _CHANNELS = 32
 
 
 class SRN(Derainer):
-    """A recurrent cell carries features from stage to stage, ResBlocks refine them (section III-A).
+    """A recurrent cell carries features from stage to stage, ResBlocks refine them (III-A, III-B).
 
     ``z = ReLU(f_in(cat(y, x_{t−1})))``, ``s_t = f_recurrent(z, s_{t−1})``,
     ``x_t = y + f_out(f_res(h_t))``, ``x_0 = y``. The same network was published a year earlier as

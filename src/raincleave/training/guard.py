@@ -1,5 +1,6 @@
 """A training that went wrong stops before it spoils what it has; one that was killed goes on."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,12 +43,40 @@ class StopOnNaN(Callback):
 
 
 def _not_finite(what: str, value: float, trainer: Trainer) -> TrainingError:
-    last = getattr(trainer.checkpoint_callback, "last_model_path", "")
-    kept = f"; the last good checkpoint is {last}" if last else ""
+    paths = [
+        Path(callback.best_model_path)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, LastCheckpoint)
+    ]
+    kept = "".join(f"; the last good checkpoint is {path}" for path in paths if path.is_file())
     return TrainingError(
         f"the {what} became {value} in step {trainer.global_step + 1}; lower the learning rate "
         f"(--optimizer.lr) or train in --trainer.precision 32{kept}."
     )
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's, which knows the best again when a run goes on from elsewhere, or was moved.
+
+    Lightning forgets it where the folder is called otherwise, from the current one or at all.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the scores of what lies in the folder now."""
+        here = Path(str(self.dirpath))
+        best = here / Path(state_dict["best_model_path"]).name
+        if best.is_file():
+            scores = state_dict["best_k_models"]
+            state_dict = {
+                **state_dict,
+                "dirpath": self.dirpath,
+                "best_k_models": {str(here / Path(k).name): v for k, v in scores.items()},
+                **{
+                    key: state_dict[key] and str(here / Path(state_dict[key]).name)
+                    for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+                },
+            }
+        super().load_state_dict(state_dict)
 
 
 class LastCheckpoint(ModelCheckpoint):
