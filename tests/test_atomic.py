@@ -94,3 +94,11 @@ def test_what_is_no_file_is_written_to_as_it_is(tmp_path):
     assert no_place_for(tmp_path / "file.json") is None
     assert no_place_for(tmp_path) == "that is a folder; name a file in it."
     assert "there is no folder" in no_place_for(tmp_path / "none" / "file.json")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_swept(tmp_path, monkeypatch):
+    def closed(self):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    sweep([tmp_path / "a.png"])

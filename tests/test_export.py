@@ -1,8 +1,10 @@
 """Every family for every runtime that is installed, at sizes it was not traced at."""
 
+import errno
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,6 +166,24 @@ def test_stages_stop_early(tmp_path):
     export(model, "torch-export", tmp_path / "one.pt2", stages=1)
     ours = torch.export.load(tmp_path / "one.pt2").module()(rainy)
     torch.testing.assert_close(ours, model(rainy, 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("to", ["openvino", "torch-export"])
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch, to):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def without_room(*_, **__):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    if to == "openvino":
+        monkeypatch.setattr(pytest.importorskip("openvino"), "save_model", without_room)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", full)
+    told = "(no room for it on the disk|No space left on device)"
+    with pytest.raises(ConfigError, match=rf"network\.\w+ cannot be written: .*{told}"):
+        export(FAMILIES["drn"](), to, tmp_path / f"network{SUFFIXES[to]}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_off_is_not_kept(tmp_path, monkeypatch):

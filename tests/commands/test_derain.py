@@ -1,5 +1,7 @@
 """The command from its arguments to the files it leaves, with a network that halves every value."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -308,6 +310,41 @@ def test_videos_among_pictures_are_told(here, capsys):
     assert capsys.readouterr().err == "in: 2 videos are left out; name each itself.\n"
     assert run(["derain", "in/*", "-o", "out", "--overwrite"]) == 0
     assert capsys.readouterr().err == "in/*: 1 video is left out; name each itself.\n"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(here, capsys, monkeypatch):
+    draw("in/a.png")
+    Path("in/closed").mkdir()
+    Path("in/listed").mkdir()
+    own_scan, own_access = os.scandir, os.access
+
+    def scan(place):
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return own_scan(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).name != "listed" and own_access(path, mode)
+    )
+    assert run(["derain", "in", "-o", "out"]) == 1
+    assert set(capsys.readouterr().err.splitlines()) == {
+        f"{Path('in/closed')} cannot be looked into: Permission denied.",
+        f"{Path('in/listed')} cannot be looked into: Permission denied.",
+    }
+    assert Path("out/a.png").is_file()
+
+
+def test_a_folder_of_results_that_cannot_be_made_is_told(here, capsys):
+    draw("a.png")
+    draw("b.png")
+    Path("file").touch()
+    assert run(["derain", "a.png", "b.png", "-o", "file/in"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"{Path('file/in/a.png')} cannot be written: Not a directory.",
+        f"{Path('file/in/b.png')} cannot be written: Not a directory.",
+    ]
 
 
 def test_linked_folders_are_searched_once_and_never_in_a_circle(here):
