@@ -33,7 +33,7 @@ def public(node: ast.AST, name: str):
         if isinstance(child, DEFINITIONS) and not child.name.startswith("_"):
             if isinstance(child, ast.ClassDef):
                 yield from public(child, f"{name}.{child.name}")
-            else:
+            elif "overload" not in [getattr(one, "id", "") for one in child.decorator_list]:
                 yield child, f"{name}.{child.name}"
 
 

@@ -179,8 +179,7 @@ def test_another_range_is_refused(score):
     for whole in (clean.long(), clean.to(torch.uint16)):
         with pytest.raises(ImageError, match="from uint8, not from torch"):
             score(whole, whole)
-    with pytest.raises(ImageError, match=r"image under test has values up to \d+; divide by 255"):
-        score(clean.float(), clean)
+    assert torch.isfinite(score(clean.float(), clean)).all(), "a network's output may be anything"
     overshot = clean.float() / 255 * 1.2 - 0.1
     assert torch.isfinite(score(overshot, clean)).all(), "what was resized is clamped"
 

@@ -30,8 +30,6 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 _TOO_DARK, _TOO_BRIGHT = -0.5, 1.5
 """What a picture of [0, 1] does not reach, however it was resized."""
-_FAR_OFF = 16
-"""What no network's output of about [0, 1] reaches, but one on a scale of 255 does."""
 
 
 class Protocol(NamedTuple):
@@ -106,7 +104,8 @@ def psnr(test: Tensor, clean: Tensor, protocol: str | Protocol = "csdwren") -> T
 
     Raises:
         ConfigError: unknown protocol.
-        ImageError: the shapes differ or are not (B, 3, H, W), or the range is another.
+        ImageError: the shapes differ or are not (B, 3, H, W), or the ground truth's range is
+            another; of the image under test it may be any, as of a network's output.
 
     Examples:
         >>> test, clean = torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.6)
@@ -135,7 +134,7 @@ def ssim(test: Tensor, clean: Tensor, protocol: str | Protocol = "csdwren") -> T
     Raises:
         ConfigError: unknown protocol.
         ImageError: the shapes differ, are not (B, 3, H, W), a side is below 11 pixels, or the
-            range is another.
+            ground truth's range is another.
 
     Examples:
         >>> test, clean = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.6)
@@ -181,11 +180,6 @@ def _scored_planes(test: Tensor, clean: Tensor, rules: Protocol) -> tuple[Tensor
                 "scoring takes floats in [0, 1] or uint8, but the ground truth has values down to "
                 f"{least:g}; undo the normalisation first."
             )
-    if test.is_floating_point() and test.numel() and float(test.detach().max()) > _FAR_OFF:
-        raise ImageError(
-            "scoring takes floats in [0, 1] or uint8, but the image under test has values up to "
-            f"{float(test.detach().max()):g}; divide by 255 first."
-        )
     # The ground truth was 8-bit before it was scaled to [0, 1]: rounding restores its levels.
     x, y = _levels(test.detach(), rules.save), _levels(clean.detach(), "round")
     return _luma(x, rules.luma), _luma(y, rules.luma)

@@ -196,8 +196,8 @@ class Derainer(Pretrained):
                 the middle of the image changes no more; `stages_run` tells how many that were.
             precision: ``"32"`` is float32, on newer NVIDIA GPUs by TF32 where PyTorch's settings
                 allow it, as they do unasked; ``"fast"`` computes the features in half precision
-                where the hardware does so natively, and moves no pixel by more than some 8-bit
-                levels.
+                where the hardware does so natively, and moves single pixels by some 8-bit levels,
+                by more where the rain is far from what the network has learned.
             tile: ``"auto"`` cuts the image into tiles where memory asks for it, None never does; a
                 number is the side of a tile in pixels.
             halo: how many pixels around a tile the network sees too: ``"exact"``, all that have
