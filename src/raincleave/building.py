@@ -60,11 +60,12 @@ def _find(architecture: Any, source: str) -> type["Derainer"]:
             "first, or on the command line: raincleave predict --model MODULE.CLASS --ckpt_path."
         )
     # Ours, whoever else has one of that name; of a notebook's, whose cells run again, the newest.
-    return ([cls for cls in found if _is_ours(cls)] or found)[-1]
+    return ([cls for cls in found if is_ours(cls)] or found)[-1]
 
 
-def _is_ours(cls: type["Derainer"]) -> bool:
-    return cls.__module__.startswith("raincleave.")
+def is_ours(network: type[Any]) -> bool:
+    """Whether a class is of this package, and so none of a user's own."""
+    return network.__module__.startswith("raincleave.")
 
 
 def _subclasses(base: type["Derainer"]) -> Iterator[type["Derainer"]]:
@@ -98,10 +99,11 @@ def unfit(network: type[Any], arguments: dict[str, Any]) -> Iterator[tuple[str, 
     Yields:
         Name and value of each, and in a few words what it can be.
     """
-    hints = {key: get_type_hints(init).get(key, Any) for key, init in parameters(network).items()}
+    takers = parameters(network)
+    annotations = {init: get_type_hints(init) for init in set(takers.values())}
     for key, value in arguments.items():
-        hint = hints[key]
-        is_count = isinstance(value, int) and not isinstance(value, bool) and _is_ours(network)
+        hint = annotations[takers[key]].get(key, Any)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and is_ours(network)
         if _fits(value, hint) and not (is_count and not 1 <= value <= _MAX_COUNT):
             continue
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

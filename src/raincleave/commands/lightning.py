@@ -26,6 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from raincleave.building import is_ours
 from raincleave.commands.lightning_arguments import RUNS, check_name, prepared, recipes, told
 from raincleave.commands.lightning_weights import check_fit, start_from
 from raincleave.data import datamodules, noise  # noqa: F401 - short names are for what is imported
@@ -306,7 +307,7 @@ class RaincleaveCLI(LightningCLI):
 
 def _trial(network: type[Derainer], weights: Path) -> str:
     """A command that derains with a network's weights."""
-    if network.__module__.startswith("raincleave."):
+    if is_ours(network):
         return f"raincleave derain PHOTO --model {weights}"
     name = f"{network.__module__}.{network.__qualname__}"
     return f"raincleave predict --model {name} --ckpt_path {weights} --data.root PHOTOS"

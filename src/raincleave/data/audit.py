@@ -103,7 +103,7 @@ def audit(root: str | Path, progress: Callable[[int, int], None] | None = None) 
         alike[seen.digest].append(name)
     return Audit(
         root=root,
-        dataset="photos" if found is None else _which(found, mean_rain),
+        dataset="photos" if found is None else _which(found.layout.name, mean_rain),
         version="no pairs" if found is None else found.version + _cropped(found, looked),
         names=[name for name, _ in readable],
         paired=found is not None,
@@ -162,9 +162,9 @@ def _look(pair: Pair) -> _Looked:
     )
 
 
-def _which(found: Found, mean_rain: float) -> str:
+def _which(titles: str, mean_rain: float) -> str:
     """The dataset's name; heavy and light ones share a layout, so their rain decides."""
-    heavy, _, light = found.layout.name.partition("/")
+    heavy, _, light = titles.partition("/")
     return heavy if not light or mean_rain > _HEAVY else light
 
 
@@ -183,11 +183,11 @@ def mistaken(found: Found, name: str) -> str | None:
     """
     if not re.fullmatch(r"rain(train|\d+)[hl]", name, re.IGNORECASE):
         return None
-    both = found.layout.name.split("/")
-    if len(both) < 2:  # one that says nothing of it: what the name says then
-        rows = (layout.name.split("/") for layout in LAYOUTS)
-        both = next((row for row in rows if name.lower() in map(str.lower, row)), both)
-    meant = next((one for one in both if one[-1] == name[-1].upper()), None)
+    titles = found.layout.name
+    if "/" not in titles:  # one that says nothing of it: what the name says then
+        rows = (layout.name for layout in LAYOUTS)
+        titles = next((row for row in rows if name.lower() in row.lower().split("/")), "")
+    meant = next((one for one in titles.split("/") if one[-1:] == name[-1].upper()), None)
     if meant is None:
         return None
     some = [_look(pair) for pair in found.pairs[:: max(1, len(found.pairs) // 5)][:5]]
@@ -195,7 +195,7 @@ def mistaken(found: Found, name: str) -> str | None:
     if not rains:
         return None
     rain = sum(rains) / len(rains)
-    really = both[0] if rain > _HEAVY else both[1]
+    really = _which(titles, rain)
     if really == meant:
         return None
     return (

@@ -1,6 +1,5 @@
 """What the DataModules share: loaders, seeds, and a split that divides no scene."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
-from raincleave.data.pairs import EpochSampler, ImagePatches
+from raincleave.data.pairs import EpochSampler, ImagePatches, mixed
 from raincleave.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -38,10 +37,7 @@ def split_scenes(scenes: Sequence[str], fraction: float, seed: int) -> set[str]:
     """
     distinct = set(scenes)
     count = min(len(distinct) - 1, max(1, round(fraction * len(distinct)))) if fraction else 0
-    ranked = sorted(
-        distinct,
-        key=lambda s: hashlib.sha256(f"{seed}/{s}".encode(errors="surrogateescape")).digest(),
-    )
+    ranked = sorted(distinct, key=lambda s: mixed(seed, s))
     return set(ranked[:count])
 
 

@@ -45,8 +45,12 @@ def seeded(seed: int, what: object) -> torch.Generator:
 
     PyTorch takes no more than 32 bits of a seed, so both are mixed.
     """
-    digest = hashlib.sha256(f"{seed}/{what}".encode(errors="surrogateescape")).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(mixed(seed, what)[:8], "big") >> 1)
+
+
+def mixed(seed: int, what: object) -> bytes:
+    """A hash of a seed and a name, which may be that of a file that is no UTF-8, or a number."""
+    return hashlib.sha256(f"{seed}/{what}".encode(errors="surrogateescape")).digest()
 
 
 class Pair(NamedTuple):

@@ -58,7 +58,8 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
     videos = []
     for text in inputs:
         closed: list[str] = []
-        found = list(_pictures(text, closed, alone=len(inputs) == 1, output=output))
+        films: set[Path] = set()
+        found = list(_pictures(text, closed, films, alone=len(inputs) == 1, output=output))
         missing += closed
         for picture, target in found:
             if (path := os.path.abspath(picture)) not in known:  # noqa: PTH100 - links stay
@@ -66,9 +67,9 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
                 pictures[picture] = target
         result = os.path.isfile(text) and _is_result(Path(text))  # noqa: PTH113
         if not (found or closed or result):
-            missing.append(_why_nothing(text))
-        elif found and (number := len(set(_videos(text)))):
-            what = "1 video is" if number == 1 else f"{number} videos are"
+            missing.append(_why_nothing(text, bool(films)))
+        elif found and films:
+            what = "1 video is" if len(films) == 1 else f"{len(films)} videos are"
             videos.append(f"{text}: {what} left out; name each itself.")
     if output and _is_file(output):
         if len(pictures) > 1:
@@ -88,24 +89,29 @@ def plan(inputs: list[str], output: str | None = None, overwrite: bool = False) 
 
 
 def _pictures(
-    text: str, closed: list[str], *, alone: bool, output: str | None
+    text: str, closed: list[str], films: set[Path], *, alone: bool, output: str | None
 ) -> Iterator[tuple[Path, Path]]:
     """The pictures that one input stands for, each with its target if ``output`` is no file.
 
-    A sentence for each folder that may not be looked into comes into ``closed``.
+    A sentence for each folder that may not be looked into comes into ``closed``, and into ``films``
+    what a folder or glob has of videos.
     """
     path, files, root = Path(text), [], Path()
     # Not Path's own, which raise where a name is too long for any file to have it.
     if os.path.isdir(path):  # noqa: PTH112
         root = path
-        files = _wanted(_below(path, closed), root, output)
+        listed = list(_below(path, closed))
+        files = _wanted(listed, root, output)
+        films.update(filter(_is_video, listed))
     elif os.path.exists(path):  # noqa: PTH110
         root = path.parent
         files = [path] if alone or not _is_result(path) else []
     elif has_magic(text):
         root = next(folder for folder in path.parents if not has_magic(str(folder)))
         # Not Path.glob, whose ** leaves out files.
-        files = _wanted(map(Path, glob(text, recursive=True)), root, output)  # noqa: PTH207
+        listed = [Path(name) for name in glob(text, recursive=True)]  # noqa: PTH207
+        files = _wanted(listed, root, output)
+        films.update(filter(_is_video, listed))
     for file in files:
         if output:
             yield file, Path(output) / file.relative_to(root)
@@ -138,15 +144,9 @@ def _below(root: Path, closed: list[str]) -> Iterator[Path]:
                 followed.add(real)
 
 
-def _videos(text: str) -> Iterator[str]:
-    """The videos below a folder or among what a glob matches, by name; results are none."""
-    if os.path.isdir(text):  # noqa: PTH112
-        files: Iterable[Path] = _below(Path(text), [])
-    else:
-        files = map(Path, glob(text, recursive=True)) if has_magic(text) else ()  # noqa: PTH207
-    for file in files:
-        if file.suffix.lower() in VIDEOS and not _is_result(file) and file.name[0] != ".":
-            yield str(file)
+def _is_video(file: Path) -> bool:
+    """Whether it is one to derain, as far as its name tells."""
+    return file.suffix.lower() in VIDEOS and not _is_result(file) and file.name[0] != "."
 
 
 def _wanted(files: Iterable[Path], root: Path, output: str | None) -> list[Path]:
@@ -176,13 +176,14 @@ def _is_file(output: str) -> bool:
     return path.suffix.lower() in (*SUFFIXES, *VIDEOS) or can_write(path)
 
 
-def _why_nothing(text: str) -> str:
+def _why_nothing(text: str, films: bool) -> str:
+    hint = "; name its videos one by one" if films else ""
     if text == "-":
         return f"- names no file, and pictures come out of files; {_NO_PIPE}."
     if os.path.isdir(text):  # noqa: PTH112
-        return f"{text} holds no picture to derain{_of_videos(text)}."
+        return f"{text} holds no picture to derain{hint}."
     if has_magic(text):
-        return f"{text} matches no picture to derain{_of_videos(text)}."
+        return f"{text} matches no picture to derain{hint}."
     try:
         os.stat(text)  # noqa: PTH116 - as above
     except PermissionError:
@@ -210,7 +211,3 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
             raise ConfigError(
                 f"{target} is an original; choose another output, or replace it with --overwrite."
             )
-
-
-def _of_videos(text: str) -> str:
-    return "; name its videos one by one" if any(_videos(text)) else ""

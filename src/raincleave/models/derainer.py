@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from raincleave.building import unfit
+from raincleave.building import is_ours, unfit
 from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, Kind, to_tensor
@@ -231,8 +231,8 @@ class Derainer(Pretrained):
             return piece.to(like.device, like.dtype, memory_format=torch.channels_last)
 
         # Left alone where it is right: another thread may be deraining with it.
-        modes = [(part, part.training) for part in self.modules() if part.training]
-        if modes:
+        training = [part for part in self.modules() if part.training]
+        if training:
             self.eval()
         # What a training computes in half precision would move single pixels far.
         exact = torch.autocast(like.device.type, enabled=False)
@@ -263,8 +263,8 @@ class Derainer(Pretrained):
                     ensemble=ensemble,
                 )
         finally:
-            for part, mode in modes:
-                part.training = mode
+            for part in training:
+                part.training = True
         del rainy  # large images leave little memory
         return restore(clean)
 
@@ -387,7 +387,7 @@ class Derainer(Pretrained):
             ConfigError: with the first of them.
         """
         super().save_hyperparameters(*args, frame=frame or currentframe().f_back, **kwargs)  # type: ignore[union-attr]
-        if type(self).__module__.startswith("raincleave."):
+        if is_ours(type(self)):
             for key, value, instead in unfit(type(self), self._arguments()):
                 raise ConfigError(f"{type(self).__name__} has no {key}={value!r}; {instead}.")
 
