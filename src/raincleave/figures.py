@@ -21,6 +21,8 @@ COLOURS = [
     (230, 159, 0),
     (86, 180, 233),
 ]
+Colour = tuple[int, int, int]
+MARKS = ("disc", "square", "triangle", "ring")  # told apart where the colours come again
 
 
 def strip(panels: Mapping[str, Image.Image]) -> Image.Image:
@@ -65,7 +67,7 @@ def chart(
     *,
     log_x: bool = False,
 ) -> Image.Image:
-    """A line for each series; a series of one point is a labelled dot.
+    """A line for each series, named beside its end; if all have one point, named dots.
 
     Args:
         series: points (x, y) by label; those that are not finite are left out.
@@ -79,22 +81,26 @@ def chart(
     }
     axes = _Axes(series, log_x)
     axes.frame(x_label, y_label)
-    for number, (label, points) in enumerate(series.items()):
-        axes.plot(label, points, COLOURS[number % len(COLOURS)], number)
+    axes.plot(series)
     return axes.image
 
 
 class _Axes:
-    """The drawing area of a chart: 900×560 pixels, data mapped into the frame."""
+    """The drawing area of a chart: a frame of 796×466 pixels, data mapped into it.
+
+    The names of lines stand right of the frame, each at the height where its line ends.
+    """
 
     left, top, right, bottom = 80, 24, 876, 490
+    line = 20  # pixels from one name to the next
 
     def __init__(self, series: Mapping[str, Sequence[tuple[float, float]]], log_x: bool) -> None:
-        self.image = Image.new("RGB", (900, 560), "white")
-        self.draw = ImageDraw.Draw(self.image)
         self.font = ImageFont.load_default(16)
         self.log_x = log_x
         self.dots = all(len(points) < 2 for points in series.values())
+        names = [0.0] if self.dots else [12 + self.font.getlength(label) for label in series]
+        self.image = Image.new("RGB", (900 + math.ceil(max(names, default=0)), 560), "white")
+        self.draw = ImageDraw.Draw(self.image)
         xs = [x for points in series.values() for x, _ in points] or [1.0]
         ys = [y for points in series.values() for _, y in points] or [0.0]
         self.x_ticks = _log_ticks(xs) if log_x else _ticks(xs, whole=True)
@@ -125,27 +131,94 @@ class _Axes:
         ImageDraw.Draw(sideways).text((200, 11), y_label, INK, self.font, anchor="mm")
         self.image.paste(sideways.rotate(90, expand=True), (4, 57))
 
-    def plot(
+    def plot(self, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+        """Draw the lines first, then their marks, then their names: the last stay readable."""
+        spots = {label: [self.at(*point) for point in series[label]] for label in series}
+        colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(series)}
+        marks = {label: MARKS[i // len(COLOURS) % len(MARKS)] for i, label in enumerate(series)}
+        for label, found in spots.items():
+            if len(found) > 1:
+                self.draw.line(found, colours[label], 3, joint="curve")
+        for label, found in spots.items():
+            for x, y in found:
+                self._mark(x, y, marks[label], colours[label])
+        ends = {label: found[-1] for label, found in spots.items() if found}
+        if self.dots:
+            self._name_dots(ends, colours)
+        else:
+            self._name_lines(ends, colours, marks)
+
+    def _name_lines(
         self,
-        label: str,
-        points: Sequence[tuple[float, float]],
-        colour: tuple[int, int, int],
-        number: int,
+        ends: Mapping[str, tuple[float, float]],
+        colours: Mapping[str, Colour],
+        marks: Mapping[str, str],
     ) -> None:
-        spots = [self.at(*point) for point in points]
-        if len(spots) > 1:
-            self.draw.line(spots, colour, 3, joint="curve")
-        for x, y in spots:
-            self.draw.ellipse((x - 5, y - 5, x + 5, y + 5), colour)
-        if self.dots and spots:  # named where they are
-            (x, y), inwards = spots[0], spots[0][0] > (self.left + self.right) / 2
-            shift = -10 if inwards else 10
-            self.draw.text(
-                (x + shift, y - 4), label, colour, self.font, anchor="rb" if inwards else "lb"
-            )
-            return
-        corner = self.bottom - 14 - 22 * number  # rising curves leave the lower right empty
-        self.draw.text((self.right - 12, corner), label, colour, self.font, anchor="rb")
+        order = sorted(ends, key=lambda label: ends[label][1])
+        heights = apart([ends[label][1] for label in order], self.line, self.top, self.bottom)
+        for label, height in zip(order, heights, strict=True):
+            self._mark(self.right + 16, height, marks[label], colours[label])
+            where = (self.right + 26, height)
+            self.draw.text(where, label, colours[label], self.font, anchor="lm")
+
+    def _name_dots(
+        self, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, Colour]
+    ) -> None:
+        taken: list[tuple[float, float, float, float]] = [
+            (x - 6, y - 6, x + 6, y + 6) for x, y in ends.values()
+        ]
+        for label, (x, y) in ends.items():
+            inwards = x > (self.left + self.right) / 2
+            anchor, shift = ("rm", -12) if inwards else ("lm", 12)
+            # Beside the dot, or as near above or below as there is room.
+            for step in sorted(range(-24, 25), key=abs):
+                spot = (x + shift, y + step * self.line / 2)
+                box = self.draw.textbbox(spot, label, self.font, anchor=anchor)
+                inside = self.top <= box[1] and box[3] <= self.bottom
+                if inside and not any(_meet(box, other) for other in taken):
+                    break
+            if step:
+                self.draw.line((x, y, spot[0] - shift / 4, spot[1]), colours[label])
+            self.draw.text(spot, label, colours[label], self.font, anchor=anchor)
+            taken.append(box)
+
+    def _mark(self, x: float, y: float, mark: str, colour: Colour) -> None:
+        box = (x - 5, y - 5, x + 5, y + 5)
+        if mark == "disc":
+            self.draw.ellipse(box, colour)
+        elif mark == "square":
+            self.draw.rectangle(box, colour)
+        elif mark == "triangle":
+            self.draw.polygon([(x, y - 6), (x + 6, y + 5), (x - 6, y + 5)], colour)
+        else:
+            self.draw.ellipse(box, "white", colour, 2)
+
+
+def apart(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move sorted heights as little as it takes to stand ``gap`` apart from low to high.
+
+    Where there is no room for that, they stand evenly.
+
+    Examples:
+        >>> apart([10.0, 12.0, 50.0], 20, 0, 100)
+        [1.0, 21.0, 50.0]
+    """
+    gap = min(gap, (high - low) / max(1, len(heights) - 1))
+    groups: list[tuple[float, int]] = []  # where the first would like to stand, on average; size
+    for height in heights:
+        first, size = min(max(height, low), high), 1
+        while groups and groups[-1][0] + groups[-1][1] * gap > first:
+            before, count = groups.pop()
+            first = (before * count + (first - count * gap) * size) / (count + size)
+            size += count
+            first = min(max(first, low), high - (size - 1) * gap)
+        groups.append((first, size))
+    return [first + index * gap for first, size in groups for index in range(size)]
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) have a point in common."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _share(value: float, ticks: Sequence[float], log: bool) -> float:
