@@ -88,6 +88,11 @@ def markdown(reports: dict[str, dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def named(output, suffix):
+    """The file for one kind of table; with_suffix would take ".heavy" off a checkpoint's name."""
+    return output.with_name(output.name + suffix)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="folder that holds the datasets' folders")
@@ -98,7 +103,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="score one pair in so many")
     args = parser.parse_args()
     names = args.datasets or [str(p.relative_to(args.root)) for p in datasets_below(args.root)]
-    if problem := no_place_for(args.output.with_suffix(".md")):
+    if problem := no_place_for(named(args.output, ".md")):
         sys.exit(f"--output {args.output}: {problem}")
     if not names:
         sys.exit(f"there are no datasets in the folders of {args.root}.")
@@ -108,9 +113,9 @@ def main() -> None:
         }
     except RaincleaveError as error:
         sys.exit(str(error))
-    args.output.with_suffix(".md").write_text(markdown(reports), "utf-8")
+    named(args.output, ".md").write_text(markdown(reports), "utf-8")
     text = json.dumps(reports, indent=2, ensure_ascii=False)
-    args.output.with_suffix(".json").write_text(text + "\n", "utf-8")
+    named(args.output, ".json").write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ T = TypeVar("T")
 
 
 def evenly(items: Sequence[T], count: int) -> Sequence[T]:
-    """At most ``count`` of the items, evenly taken, in order."""
-    return items[:: max(1, len(items) // count)][:count]
+    """At most ``count`` of the items, from the first to the last part evenly taken, in order."""
+    if count < 1:
+        raise SystemExit(f"--images is a number from 1 up, not {count}.")
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def short_name(model: str) -> str:

@@ -57,6 +57,9 @@ def train(words, args):
         num_workers=args.workers,
         seed=args.seed,
     )
+    data.setup("fit")
+    if not len(data.val_set):
+        raise SystemExit(f"{args.photos[0]}: two photographs at least, for one is held out.")
     timer = Timer()
     trainer = Trainer(
         max_epochs=1,  # of as many patches as the steps take; validated at its end

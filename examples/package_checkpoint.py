@@ -22,6 +22,7 @@ import torch
 
 from raincleave import load
 from raincleave.errors import ConfigError, RaincleaveError
+from raincleave.inference.watching import count_stages
 from raincleave.weightfiles import parse_safetensors, write_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,10 @@ def package(weights: Path, name: str, card: dict, root: Path = ROOT) -> dict:
     """
     check(card)
     model = load(weights, dtype=stored_in(weights))
+    last = count_stages(model)
+    for figure in card["figures"]:
+        if "stages" in figure and figure["stages"][-1]["stage"] != last:
+            raise ConfigError(f"the figures must be those of the last stage, {last}.")
     file = f"{name}.safetensors"
     target = root / "src" / "raincleave" / "weights" / file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +91,8 @@ def figures(evaluation: dict, sha256: str) -> dict:
     """
     if evaluation["every"] != 1 or evaluation["precision"] != "32" or evaluation["failures"]:
         raise ConfigError("figures must come from all pairs of a dataset, in float32.")
+    if evaluation["ensemble"] != 1:
+        raise ConfigError("figures must come from the network alone, without --ensemble.")
     result = next((r for r in evaluation["results"] if r["sha256"] == sha256), None)
     if result is None:
         raise ConfigError(f"these figures are not of the weights with the hash {sha256}.")

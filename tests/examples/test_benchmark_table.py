@@ -29,7 +29,7 @@ def test_the_table_holds_ours_and_the_published_rows_and_is_reproducible(tmp_pat
     model = tmp_path / "mine.safetensors"
     DRN(stages=1, recursions=1, res_blocks=1, channels=2).save(model)
     tables = []
-    for output in ("first", "second"):
+    for output in ("table.first", "table.second"):
         args = [tmp_path / "sets", "-o", tmp_path / output, "--models", model]
         monkeypatch.setattr(sys, "argv", ["benchmark_table.py", *map(str, args)])
         runpy.run_path(str(SCRIPT), run_name="__main__")

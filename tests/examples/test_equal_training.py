@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from safetensors.torch import load_file
 
@@ -20,3 +22,13 @@ def test_equal_training_gives_equal_networks_and_other_networks_their_own(exampl
 def test_a_mistaken_network_is_named(example, pairs):
     with pytest.raises(SystemExit, match=r"no network 'SNR'.*SRN"):
         example("equal_training", "SNR,stages=1", "--photos", pairs / "clean")
+
+
+def test_photographs_that_leave_none_to_compare_on_are_told_before_training(
+    example, pairs, tmp_path
+):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(next((pairs / "clean").iterdir()), alone)
+    with pytest.raises(SystemExit, match="two photographs at least"):
+        example("equal_training", "SRN,stages=1", "--photos", alone, "--steps", "1")

@@ -48,6 +48,29 @@ def test_fast_shift(tiny, monkeypatch, capsys):
     assert float(lines[2].split()[-2]) < 8
 
 
+def test_folders_that_do_not_pair_are_told(tiny, monkeypatch):
+    (tiny / "clean" / "1.png").unlink()
+    (tiny / "clean" / "notes.txt").write_text("not a picture")
+    with pytest.raises(SystemExit, match="they hold 2 and 1 pictures"):
+        call(
+            monkeypatch, "fast_shift.py", tiny / "tiny.safetensors", tiny / "rainy", tiny / "clean"
+        )
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "taken"),
+    [(99, 50, [0, 1, 3]), (50, 50, [0, 1, 2]), (100, 10, [0, 10, 20]), (2, 8, [0, 1])],
+)
+def test_images_are_taken_from_all_parts_of_a_folder(length, count, taken):
+    evenly = runpy.run_path(str(EXAMPLES / "choosing.py"))["evenly"]
+    found = evenly(range(length), count)
+    assert found[:3] == taken
+    assert len(found) == min(length, count)
+    assert found[-1] >= length - 1 - length / count
+    with pytest.raises(SystemExit, match="from 1 up, not 0"):
+        evenly(range(length), 0)
+
+
 def test_memory(tiny, monkeypatch):
     options = ["--sizes", "64x48", "128x96", "-o", tiny / "memory.csv"]
     options += ["--plot", tiny / "memory.png"]
@@ -55,7 +78,7 @@ def test_memory(tiny, monkeypatch):
     head, *rows = (tiny / "memory.csv").read_text().splitlines()
     assert head == "pixels,peak_mb,beside_the_picture_mb,seconds"
     assert [row.split(",")[0] for row in rows] == ["3072", "12288"]
-    assert Image.open(tiny / "memory.png").size == (900, 560)
+    assert Image.open(tiny / "memory.png").height == 560
 
 
 def test_memory_says_why_not(tiny, monkeypatch, capfd):

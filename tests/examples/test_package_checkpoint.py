@@ -103,6 +103,7 @@ EVALUATION = {
     "protocol": "csdwren",
     "precision": "32",
     "failures": [],
+    "ensemble": 1,
     "results": [
         {
             "sha256": "abc",
@@ -139,3 +140,12 @@ def test_figures_of_other_weights_or_of_a_part_are_refused():
     for change in ({"every": 5}, {"precision": "bf16"}, {"failures": ["a.png"]}):
         with pytest.raises(ConfigError, match="all pairs of a dataset, in float32"):
             SCRIPT["figures"](EVALUATION | change, "abc")
+    with pytest.raises(ConfigError, match="without --ensemble"):
+        SCRIPT["figures"](EVALUATION | {"ensemble": 4}, "abc")
+
+
+def test_figures_of_an_early_stage_are_refused(weights, root):
+    early = CARD["figures"][0] | {"stages": [{"stage": 1, "psnr": 25, "ssim": 0.8}]}
+    with pytest.raises(ConfigError, match="the last stage, 2"):
+        SCRIPT["package"](weights, "drn-small", CARD | {"figures": [early]}, root)
+    assert json.loads((root / "checkpoints.json").read_text()).keys() == {"z"}
