@@ -440,3 +440,14 @@ def test_command_line_arguments(name):
     parsed = parser.parse_args(args)
     assert (parsed.data.root, parsed.data.batch_size, parsed.data.seed) == ("a", 4, 3)
     assert parser.parse_args(['--data.root=["a","b"]']).data.root == ["a", "b"]
+
+
+def test_a_second_trainer_and_whoever_looks_are_given_whole_epochs(tmp_path, build):
+    build(tmp_path, "own folders")
+    module = PairedFolders(tmp_path, **TINY)
+    _trainer(tmp_path).fit(TinyNet(), module)
+    loader = module.train_dataloader()
+    assert sum(1 for _ in loader) == len(loader) > 0
+    second = _trainer(tmp_path)
+    second.fit(TinyNet(), module.train_dataloader())
+    assert second.global_step == len(loader)

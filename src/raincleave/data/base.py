@@ -140,8 +140,11 @@ class RainDataModule(LightningDataModule):
         return _LateLoader(self.train_set, batch_size=self.batch_size, **options)
 
     def _items_done(self) -> int:
-        """Patches of the current epoch that this rank had before the run was resumed."""
-        if self.trainer is None:
+        """Patches of the current epoch that this rank had before the run was resumed.
+
+        Who asks outside a training, after it for instance, is given the whole epoch.
+        """
+        if self.trainer is None or not self.trainer.training:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
 
