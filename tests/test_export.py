@@ -250,3 +250,13 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert run(["export", "mine.safetensors", "--to", "torch-export", "--output", "a/b"]) == 0
     assert "a/b.pt2" in capsys.readouterr().out.replace("\\", "/")
     assert (tmp_path / "a" / "b.pt2").is_file()
+
+
+def test_a_backend_holds_no_file_of_its_making():
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the system does not tell what is mapped")
+    pytest.importorskip("openvino")
+    network = exporting.backend(DRN(stages=1, recursions=1, channels=4).eval(), "openvino")
+    assert "network.bin" not in maps.read_text()
+    network(torch.rand(1, 3, 16, 16))

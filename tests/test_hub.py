@@ -358,3 +358,17 @@ def test_derain_is_load_and_derain(drn, tmp_path):
 def test_errors_are_the_users_kind():
     assert issubclass(CheckpointError, RaincleaveError)
     assert issubclass(CheckpointError, ValueError)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_defaults_of_the_program_do_not_round_the_weights(dtype):
+    plain = load("drn-7x7").state_dict()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            model = load("drn-7x7")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, weight in model.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, plain[name])

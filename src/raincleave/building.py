@@ -38,7 +38,9 @@ def build(
             with torch.device("meta"):
                 wanted = cls(**arguments).state_dict()
             _check_weights(wanted, weights, cls.__name__, source)
-            model = cls(**arguments)
+            # Whatever a program has made torch's defaults: the values must not be rounded.
+            with torch.device("cpu"):
+                model = cls(**arguments).float()
     except CheckpointError:
         raise
     except Exception as error:

@@ -202,6 +202,7 @@ def _open(path: Path, to: str) -> Callable[[Tensor], Tensor]:
         name = session.get_inputs()[0].name
         return lambda rainy: torch.from_numpy(session.run(None, {name: _array(rainy)})[0])
     core = _package("openvino").Core()
+    core.set_property({"ENABLE_MMAP": False})  # Windows deletes no file that is mapped
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(core.read_model(path), "CPU", exact)
     return lambda rainy: torch.from_numpy(compiled(_array(rainy))[0].copy())

@@ -165,6 +165,7 @@ def test_auto_leaves_small_images_whole_and_cuts_large_ones(monkeypatch):
         torch.OutOfMemoryError("CUDA out of memory."),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
     ],
 )

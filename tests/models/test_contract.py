@@ -279,6 +279,18 @@ def test_threads_leave_a_model_in_training_in_its_mode(model):
     assert model.training
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("can't allocate memory", ImageError), ("shapes do not fit", RuntimeError)]
+)
+def test_a_picture_that_is_too_large_to_be_read_is_told(text, kind, monkeypatch):
+    def unread(image):
+        raise RuntimeError(text)
+
+    monkeypatch.setattr("raincleave.models.derainer.to_tensor", unread)
+    with pytest.raises(kind, match=r"does not fit|do not fit"):
+        SMALL["drn"]().derain("photo.jpg")
+
+
 def test_derain_refuses_nan(model):
     with pytest.raises(ImageError, match=r"(?i)nan"):
         model.derain(torch.full((3, 8, 8), torch.nan))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raincleave.errors import ImageError
+
 CPU_BYTES = 768 << 20
 """What a tile may take on the CPU, however much is free: larger ones save hardly any work."""
 _PROBE = 64
@@ -96,14 +98,36 @@ def _lines(path: str) -> list[str]:
         return []
 
 
+# The last is oneDNN's, of which nothing else is known that would make it say so.
+_FULL = (
+    "not enough memory",
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",
+)
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out; on the CPU torch has no class for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(words in text for words in _FULL)
+
+
+@contextmanager
+def told_if_full() -> Iterator[None]:
+    """Make an error of our own of memory that runs out.
+
+    Raises:
+        ImageError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ImageError("the image does not fit into memory.") from error
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:

@@ -265,15 +265,15 @@ def _fill(
                     f"the image of {width}×{height} pixels does not fit into memory."
                 ) from error
             boxes = halved
-            continue
-        inner = result[
-            ...,
-            box.top - seen.top : box.bottom - seen.top,
-            box.left - seen.left : box.right - seen.left,
-        ]
-        clean[..., box.top : box.bottom, box.left : box.right] = inner
-        boxes = boxes[1:]
+        else:
+            inner = result[
+                ...,
+                box.top - seen.top : box.bottom - seen.top,
+                box.left - seen.left : box.right - seen.left,
+            ]
+            clean[..., box.top : box.bottom, box.left : box.right] = inner
+            boxes = boxes[1:]
+            del result, inner
         if boxes:
             # Left between the pieces of one tile, memory would be too little for those of the next.
-            del result, inner
             give_back()

@@ -17,7 +17,7 @@ from raincleave.building import is_ours, unfit
 from raincleave.errors import ConfigError
 from raincleave.inference.engine import apply, middle, settle
 from raincleave.inference.images import Image, Kind, to_tensor
-from raincleave.inference.memory import bytes_per_pixel, keeping_memory
+from raincleave.inference.memory import bytes_per_pixel, keeping_memory, told_if_full
 from raincleave.inference.precision import (
     Precision,
     computing_in,
@@ -173,6 +173,7 @@ class Derainer(Pretrained):
         compile: bool = False,
     ) -> Kind: ...
 
+    @told_if_full()
     @torch.inference_mode()
     def derain(
         self,
