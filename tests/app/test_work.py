@@ -146,3 +146,6 @@ def test_errors_that_nobody_foresaw(tmp_path):
     source = tmp_path / "a.png"
     assert explain(KeyError("x"), source, tmp_path) == "a.png could not be derained: 'x'."
     assert "does not fit into this computer's memory" in explain(MemoryError(), source, tmp_path)
+    told = ImageError("the image does not fit into memory.")  # as derain tells it
+    told.__cause__ = MemoryError()
+    assert "does not fit into this computer's memory" in explain(told, source, tmp_path)

@@ -186,7 +186,7 @@ def explain(error: Exception, source: Path, root: Path) -> str:
         root: the folder below which all files of the server lie; a visitor need not know it.
     """
     said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    if out_of_memory(error):
+    if out_of_memory(error.__cause__ or error):
         said = f"{source.name} does not fit into this computer's memory; make it smaller first"
     elif not isinstance(error, RaincleaveError):
         said = f"{source.name} could not be derained: {said}"

@@ -107,7 +107,7 @@ _FULL = (
 )
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; on the CPU torch has no class for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
